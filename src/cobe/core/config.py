@@ -1,0 +1,324 @@
+"""Profiles, cells and protocols: frozen dataclasses, data and not branches."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+
+from cobe.core.errors import CobeError
+
+FRAME_RATE_HZ = 60.0
+CLIP_FRAMES = 16
+FRAME_STRIDE = 4
+CLIP_SPAN_FRAMES = CLIP_FRAMES * FRAME_STRIDE
+TR_S = 1.49
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One video model: what it was trained on, its shape, its precision, its seed.
+
+    Attributes
+    ----------
+    n_frames : int
+        60 Hz emulator frames in the training subset.
+    scheme : str
+        How the subset is drawn: ``"stratified"`` (nested, balanced over subjects and runs).
+    hidden, n_layers, n_heads : int
+        Width, depth and attention heads of the GPT.
+    precision : str
+        ``"fp32"``, ``"tf32"``, ``"bf16"`` or ``"fp16"``.
+    seed : int
+        Seed of the initial weights and of the order of the training windows.
+    trained : bool
+        False: the initial weights, untouched, as a control of the same shape.
+    """
+
+    n_frames: int
+    hidden: int
+    n_layers: int
+    n_heads: int
+    precision: str = "fp32"
+    scheme: str = "stratified"
+    seed: int = 0
+    trained: bool = True
+
+    @property
+    def name(self) -> str:
+        """Short unique name, safe as a file name."""
+        frames = f"{self.n_frames}f" if self.trained else "untrained"
+        shape = f"h{self.hidden}-l{self.n_layers}-a{self.n_heads}"
+        return f"{frames}-{shape}-{self.precision}-{self.scheme}-s{self.seed}"
+
+    def untrained(self) -> Cell:
+        """The control of the same shape: precision, data and scheme do not touch it."""
+        return replace(self, n_frames=0, precision="fp32", scheme="stratified", trained=False)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a cell is scored against the brain.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables and captions.
+    holdout : str
+        What is held out: ``"session"`` or ``"run"``.
+    pooling : str
+        How a clip's tokens become one vector: ``"mean"`` over all tokens.
+    block : int
+        GPT block that is read, counted from 0; negative counts from the last.
+    delays_tr : tuple of int
+        Delays in TR, positive = the brain answers later.
+    alphas : tuple of float
+        Ridge penalties to choose from, one per target.
+    n_permutations : int
+        Block permutations for p-values and chance levels.
+    block_trs : int
+        Length of a permuted block, in TR.
+    confounds : str
+        Name of the confound strategy of `cobe.brain.bold`.
+    seed : int
+        Seed of permutations and bootstrap.
+    """
+
+    name: str
+    holdout: str = "session"
+    pooling: str = "mean"
+    block: int = -1
+    delays_tr: tuple[int, ...] = (1, 2, 3, 4, 5)
+    alphas: tuple[float, ...] = tuple(10.0**k for k in range(0, 8))
+    n_permutations: int = 1000
+    block_trs: int = 40
+    confounds: str = "minimal"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PlayPlan:
+    """What the simulated participants do in the scanner.
+
+    Attributes
+    ----------
+    subjects : tuple of str
+        Participant labels with the ``sub-`` prefix.
+    sessions : tuple of (str, int)
+        Session label with the ``ses-`` prefix, and its number of runs.
+    repetitions_per_run : int
+        Plays in one run.
+    repetition_s : float
+        Length of one play in seconds.
+    voxel_mm : float
+        Edge of a voxel of the simulated BOLD.
+    n_parcels : int
+        Parcels of the grey-matter clustering.
+    seed : int
+        Seed of play, planted weights and noise.
+    """
+
+    subjects: tuple[str, ...]
+    sessions: tuple[tuple[str, int], ...]
+    repetitions_per_run: int
+    repetition_s: float
+    voxel_mm: float = 6.0
+    n_parcels: int = 240
+    seed: int = 20241017
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """Shape and training of the VQ-VAE.
+
+    Attributes
+    ----------
+    resolution : int
+        Height and width of a frame in pixels.
+    downsample : tuple of int
+        Stride over (time, height, width), powers of two.
+    n_hiddens, n_res_blocks : int
+        Channels, and attention residual blocks on each side.
+    n_codes, code_dim : int
+        Size of the codebook and of one code.
+    n_steps, batch_size : int
+        Optimiser steps and clips in a step.
+    learning_rate : float
+        Peak of the cosine schedule (AdamW).
+    seed : int
+        Seed of weights, codebook and order of clips.
+    """
+
+    resolution: int = 64
+    downsample: tuple[int, int, int] = (4, 16, 16)
+    n_hiddens: int = 64
+    n_res_blocks: int = 1
+    n_codes: int = 512
+    code_dim: int = 32
+    n_steps: int = 1000
+    batch_size: int = 16
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Training of one GPT cell; the schedule's length is the run's length.
+
+    Attributes
+    ----------
+    n_steps, batch_size : int
+        Optimiser steps and windows in a step: equal for every cell.
+    learning_rate : float
+        Peak learning rate at hidden size 96; it falls with the root of the width.
+    n_evals : int
+        Validations in a run, evenly spaced, after one at step 0.
+    dropout : float
+        Residual dropout; attention dropout is 0.
+    """
+
+    n_steps: int = 600
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    n_evals: int = 20
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A quantity that a figure varies, and its levels; the base level is in it."""
+
+    name: str
+    field: str
+    levels: tuple
+    label: str
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that one run of the pipeline needs to know.
+
+    Attributes
+    ----------
+    name : str
+        ``"smoke"``, ``"quick"`` or ``"paper"``.
+    plan : PlayPlan or None
+        The embedded default; None for data on the user's disk.
+    video_sessions : int
+        The first sessions of each subject train the video model; the rest belong to the ridge.
+    vqvae, train : VQVAEConfig, TrainConfig
+        The two video models.
+    base : Cell
+        The cell that all axes share.
+    axes : tuple of Axis
+        One per figure of the paper.
+    protocol : Protocol
+        How cells are scored.
+    """
+
+    name: str
+    plan: PlayPlan | None
+    video_sessions: int
+    vqvae: VQVAEConfig
+    train: TrainConfig
+    base: Cell
+    axes: tuple[Axis, ...]
+    protocol: Protocol
+
+    def as_dict(self) -> dict:
+        """The whole profile as plain nested data."""
+        return asdict(self)
+
+
+def _axes(n_frames, hidden, n_layers, n_heads, precision) -> tuple[Axis, ...]:
+    return (
+        Axis("data_size", "n_frames", n_frames, "training data (frames)"),
+        Axis("hidden_dim", "hidden", hidden, "hidden size"),
+        Axis("n_layers", "n_layers", n_layers, "layers"),
+        Axis("n_heads", "n_heads", n_heads, "attention heads"),
+        Axis("precision", "precision", precision, "precision"),
+    )
+
+
+_CORRECTED = Protocol("corrected")
+
+PROFILES = {
+    "smoke": Profile(
+        name="smoke",
+        plan=PlayPlan(
+            subjects=("sub-sim1", "sub-sim2"),
+            sessions=(("ses-001", 2), ("ses-002", 1), ("ses-003", 1)),
+            repetitions_per_run=3,
+            repetition_s=30.0,
+            n_parcels=60,
+        ),
+        video_sessions=1,
+        vqvae=VQVAEConfig(n_hiddens=32, n_codes=128, n_steps=150, batch_size=8),
+        train=TrainConfig(n_steps=60, batch_size=16, n_evals=6),
+        base=Cell(n_frames=9000, hidden=32, n_layers=2, n_heads=4),
+        axes=_axes((3000, 9000), (16, 32), (1, 2), (2, 4), ("bf16", "fp32")),
+        protocol=replace(_CORRECTED, n_permutations=100, block_trs=20),
+    ),
+    "quick": Profile(
+        name="quick",
+        plan=PlayPlan(
+            subjects=("sub-sim1", "sub-sim2", "sub-sim3", "sub-sim4"),
+            sessions=(("ses-001", 3), ("ses-002", 2), ("ses-003", 2), ("ses-004", 2)),
+            repetitions_per_run=4,
+            repetition_s=65.0,
+        ),
+        video_sessions=1,
+        vqvae=VQVAEConfig(),
+        train=TrainConfig(),
+        base=Cell(n_frames=100_000, hidden=96, n_layers=2, n_heads=4),
+        axes=_axes(
+            (3_000, 10_000, 30_000, 100_000),
+            (12, 24, 48, 96),
+            (1, 2, 4),
+            (1, 2, 4),
+            ("bf16", "fp32"),
+        ),
+        protocol=_CORRECTED,
+    ),
+    "paper": Profile(
+        name="paper",
+        plan=None,
+        video_sessions=8,
+        vqvae=VQVAEConfig(
+            resolution=128,
+            n_hiddens=240,
+            n_res_blocks=4,
+            n_codes=1024,
+            code_dim=128,
+            n_steps=156_000,
+            batch_size=32,
+            learning_rate=3e-4,
+        ),
+        train=TrainConfig(n_steps=145_000, batch_size=64, learning_rate=3e-4, n_evals=100),
+        base=Cell(n_frames=6_000_000, hidden=576, n_layers=8, n_heads=4),
+        axes=_axes(
+            (10_000, 100_000, 1_000_000, 6_000_000),
+            (8, 16, 32, 64, 128, 256, 576, 1024),
+            (1, 2, 4, 8, 16),
+            (1, 2, 4, 8),
+            ("bf16", "fp32"),
+        ),
+        protocol=_CORRECTED,
+    ),
+}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises
+    ------
+    CobeError
+        No profile has that name.
+    """
+    if name not in PROFILES:
+        raise CobeError(f"profile {name!r}: unknown; choose one of {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def axis_cells(profile: Profile, axis: Axis) -> list[Cell]:
+    """The trained cells of one axis, in the order of its levels; the base cell is one of them."""
+    return [replace(profile.base, **{axis.field: level}) for level in axis.levels]

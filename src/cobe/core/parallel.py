@@ -1,0 +1,45 @@
+"""Jobs over local processes: results in order, errors whole, nothing left running."""
+
+import os
+
+from joblib import Parallel, delayed
+
+from cobe.core.progress import progress
+
+
+def n_workers(limit: int | None = None) -> int:
+    """Worker processes to use: `COBE_WORKERS`, else the cores this process may use."""
+    wanted = os.environ.get("COBE_WORKERS")
+    available = int(wanted) if wanted else len(os.sched_getaffinity(0))
+    return max(1, min(available, limit) if limit else available)
+
+
+def map_processes(function, jobs, *, desc="", unit="job", workers=None):
+    """Call ``function(*job)`` for every job, one thread each, over local processes.
+
+    The result does not depend on the number of workers as long as `function` does not.
+
+    Parameters
+    ----------
+    function : callable
+        Importable from a module; arguments and results are pickled between our own processes.
+    jobs : sequence of tuple
+        Positional arguments of each call.
+    desc, unit : str
+        Words on the progress bar.
+    workers : int or None
+        Processes; None: as many as there are cores, or jobs.
+
+    Returns
+    -------
+    results : list
+        In the order of `jobs`.
+    """
+    jobs = list(jobs)
+    if not jobs:
+        return []
+    workers = n_workers(len(jobs)) if workers is None else workers
+    runs = Parallel(n_jobs=workers, return_as="generator", inner_max_num_threads=1, backend="loky")(
+        delayed(function)(*job) for job in jobs
+    )
+    return list(progress(runs, total=len(jobs), desc=desc, unit=unit))
