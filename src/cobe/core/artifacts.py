@@ -108,6 +108,14 @@ def git_state(folder: Path) -> dict:
     return {"commit": commit, "dirty": bool(git("status", "--porcelain", "-uno"))}
 
 
+def device() -> str:
+    """The processor that this process computes on, in words: a GPU where torch has one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"CPU, {len(os.sched_getaffinity(0))} cores"
+
+
 def environment() -> dict:
     """What a result was made with: Python, packages, machine, device, commit."""
     packages = {}
@@ -120,6 +128,7 @@ def environment() -> dict:
         "python": platform.python_version(),
         "packages": packages,
         "machine": platform.machine(),
+        "device": device(),
         "git": git_state(Path(__file__).parent),
     }
 

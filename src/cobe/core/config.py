@@ -72,6 +72,9 @@ class Protocol:
         Delays in TR, positive = the brain answers later.
     alphas : tuple of float
         Ridge penalties to choose from, one per target.
+    relative_alphas : bool
+        Penalties in units of the mean variance of the columns, so that one grid serves features of
+        any scale.
     n_permutations : int
         Block permutations for p-values and chance levels.
     block_trs : int
@@ -88,6 +91,7 @@ class Protocol:
     block: int = -1
     delays_tr: tuple[int, ...] = (1, 2, 3, 4, 5)
     alphas: tuple[float, ...] = tuple(10.0**k for k in range(0, 8))
+    relative_alphas: bool = True
     n_permutations: int = 1000
     block_trs: int = 40
     confounds: str = "minimal"
