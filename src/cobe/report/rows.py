@@ -1,0 +1,114 @@
+"""Picking rows out of the score and loss tables, with every gap and every double said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from cobe.core.config import Cell, Profile
+from cobe.core.errors import CobeError
+
+SCORE_COLUMNS = (
+    "target summary held_out r q chance_95 ci_low ci_high n_trs cell features subject".split()
+)
+LOSS_COLUMNS = ("cell", "step", "val_loss")
+
+
+def require(table: pd.DataFrame, columns, name: str) -> None:
+    """Raise where a table lacks a column.
+
+    Raises
+    ------
+    CobeError
+        Names the table and the missing columns.
+    """
+    missing = [c for c in columns if c not in table.columns]
+    if missing:
+        raise CobeError(
+            f"{name}: no column {', '.join(missing)}; hand over the whole table of the sweep"
+        )
+
+
+def of_protocol(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
+    """The rows of the profile's protocol (all rows where the table has no such column)."""
+    require(scores, SCORE_COLUMNS, "score table")
+    if "protocol" not in scores.columns:
+        return scores
+    return scores[scores["protocol"] == profile.protocol.name]
+
+
+def subjects_of(scores: pd.DataFrame, profile: Profile) -> list[str]:
+    """Subjects in the table or in the profile's plan, sorted: a missing one keeps its place."""
+    planned = profile.plan.subjects if profile.plan else ()
+    return sorted(set(scores["subject"]) | set(planned))
+
+
+def mean_row(scores: pd.DataFrame, cell: str, features: str, subject: str) -> pd.Series | None:
+    """The summary row "mean over parcels, all held-out data", or None where it was not computed.
+
+    Raises
+    ------
+    CobeError
+        Two rows answer: they are never averaged.
+    """
+    rows = scores[
+        (scores["cell"] == cell)
+        & (scores["features"] == features)
+        & (scores["subject"] == subject)
+        & (scores["summary"] == "mean")
+        & (scores["held_out"].astype(str) == "all")
+    ]
+    if len(rows) > 1:
+        raise CobeError(
+            f"score table: {len(rows)} rows for {cell}, {features}, {subject}; keep one of them"
+        )
+    return rows.iloc[0] if len(rows) else None
+
+
+def parcel_rows(scores: pd.DataFrame, cell: str, subject: str) -> pd.DataFrame:
+    """One row per parcel of one trained cell and subject: columns label (atlas), r, q.
+
+    The atlas label is the column ``label`` where the table has one, else target + 1.
+
+    Raises
+    ------
+    CobeError
+        A parcel appears twice.
+    """
+    rows = scores[
+        (scores["cell"] == cell)
+        & (scores["features"] == "gpt")
+        & (scores["subject"] == subject)
+        & (scores["summary"] == "target")
+        & (scores["held_out"].astype(str) == "all")
+    ]
+    label = rows["label"] if "label" in rows.columns else rows["target"] + 1
+    parcels = pd.DataFrame({"label": label.astype(int), "r": rows["r"], "q": rows["q"]})
+    if parcels["label"].duplicated().any():
+        raise CobeError(f"score table: a parcel of {cell}, {subject} has two rows; keep one")
+    return parcels.reset_index(drop=True)
+
+
+def loss_rows(losses: pd.DataFrame, cell: Cell) -> pd.DataFrame | None:
+    """Validation losses of one cell in order of steps, or None where it was not trained.
+
+    Steps without a validation (NaN) are left out: nothing was measured there.
+
+    Raises
+    ------
+    CobeError
+        A step appears twice.
+    """
+    require(losses, LOSS_COLUMNS, "loss table")
+    rows = losses[(losses["cell"] == cell.name) & losses["val_loss"].notna()].sort_values("step")
+    if rows["step"].duplicated().any():
+        raise CobeError(f"loss table: {cell.name} has a step twice; keep one run of it")
+    return rows if len(rows) else None
+
+
+def n_trs_range(scores: pd.DataFrame) -> tuple[int, int] | None:
+    """Fewest and most held-out volumes of a subject."""
+    rows = scores[(scores["summary"] == "mean") & (scores["held_out"].astype(str) == "all")]
+    n_trs = rows["n_trs"].to_numpy(float)
+    n_trs = n_trs[np.isfinite(n_trs)]
+    return (int(n_trs.min()), int(n_trs.max())) if len(n_trs) else None

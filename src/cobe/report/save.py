@@ -1,0 +1,170 @@
+"""Figures and tables to disk: the same bytes each time, and never half a file under its name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from cobe.core.errors import CobeError
+from cobe.report.style import cobe_style
+
+PNG_DPI = 250
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What was written: a row of the manifest.
+
+    Attributes
+    ----------
+    name : str
+        Name of the figure or table.
+    files : tuple of str
+        File names in the folder.
+    caption : str
+        File name of the caption; "" without one.
+    made_by : str
+        What made it, such as the notebook's name.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    caption: str
+    made_by: str
+
+
+def save_figure(
+    figure: Figure, name: str, folder: Path, caption: str, made_by: str = "", dpi: int = PNG_DPI
+) -> Saved:
+    """Write a figure as PDF (vector, maps as images) and PNG, with its caption beside it.
+
+    No date or version is written, so the same figure gives the same bytes on one machine.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    name : str
+        File name without extension: letters, digits, ``-`` and ``_``.
+    folder : Path
+        Made if it is not there.
+    caption : str
+        Text of ``<name>.md``; must not be empty.
+    made_by : str
+        For the manifest.
+    dpi : int
+        Of the PNG.
+
+    Returns
+    -------
+    saved : Saved
+
+    Raises
+    ------
+    CobeError
+        The name is not one, the caption is empty, or the folder cannot be written.
+    """
+    folder = _folder(name, folder)
+    if not caption.strip():
+        raise CobeError(f"{name}: no caption; say n, split, summary and data in it")
+
+    def write_pdf(path):
+        figure.savefig(path, format="pdf", metadata={"CreationDate": None})
+
+    def write_png(path):
+        figure.savefig(path, format="png", dpi=dpi, metadata={"Software": None})
+
+    with cobe_style():
+        _replace(folder / f"{name}.pdf", write_pdf)
+        _replace(folder / f"{name}.png", write_png)
+    _write_text(folder / f"{name}.md", caption.strip() + "\n")
+    return Saved(name, (f"{name}.pdf", f"{name}.png"), f"{name}.md", made_by)
+
+
+def save_table(
+    table: pd.DataFrame, name: str, folder: Path, caption: str, made_by: str = ""
+) -> Saved:
+    """Write a table as csv (all digits) and as Markdown under its caption.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What to write; its index is not.
+    name, folder, caption, made_by
+        As in `save_figure`.
+
+    Returns
+    -------
+    saved : Saved
+
+    Raises
+    ------
+    CobeError
+        As in `save_figure`.
+    """
+    folder = _folder(name, folder)
+    if not caption.strip():
+        raise CobeError(f"{name}: no caption; say what the rows are and where they come from")
+    _write_text(folder / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
+    _write_text(folder / f"{name}.md", f"{caption.strip()}\n\n{markdown(table)}")
+    return Saved(name, (f"{name}.csv",), f"{name}.md", made_by)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown; numbers to the right, missing values empty."""
+    numeric = [
+        pd.api.types.is_numeric_dtype(table[column].dtype)
+        and not pd.api.types.is_bool_dtype(table[column].dtype)
+        for column in table.columns
+    ]
+    lines = [
+        [str(column) for column in table.columns],
+        ["---:" if right else "---" for right in numeric],
+    ]
+    lines += [[_cell_text(value) for value in row] for row in table.itertuples(index=False)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell_text(value) -> str:
+    if pd.isna(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if not isinstance(value, (str, bool)) and hasattr(value, "__index__"):
+        return f"{int(value):,}"
+    return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def _folder(name: str, folder: Path) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise CobeError(f"{name!r}: not a file name; use letters, digits, '-' and '_'")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CobeError(f"{folder}: {error.strerror}; choose a folder that can be made") from error
+    return folder
+
+
+def _write_text(path: Path, text: str) -> None:
+    _replace(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside, then rename: a file under its name is always whole."""
+    draft = path.with_name(f".{path.name}.making")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    except OSError as error:
+        raise CobeError(
+            f"{path}: {error.strerror or error}; make room or make the folder writable"
+        ) from error
+    finally:
+        draft.unlink(missing_ok=True)
