@@ -54,7 +54,7 @@ set_up() {
         ! .venv/bin/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . >>"$log" 2>&1; then
         if grep -qi "no space left" "$log"; then
             fail "installing the packages failed: the disk is full; free about 4 GB and run again (log: $log)"
-        elif grep -qiE "name resolution|connection (error|refused|broken)|timed out|network is unreachable|max retries|NewConnectionError" "$log"; then
+        elif grep -qiE "name resolution|connection (error|refused|broken)|timed out|network is unreachable|max retries|NewConnectionError|from versions: none" "$log"; then
             fail "installing the packages failed: no network, or no package index in reach; connect and run again (log: $log)"
         fi
         fail "installing the packages failed: $(grep -E '^ERROR' "$log" | head -n 1); see $log"
@@ -81,6 +81,6 @@ fi
 
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 # the second freezes dates inside PDF files
-export MPLBACKEND="${MPLBACKEND:-agg}" TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
-[ "${1:-}" = lab ] && unset MPLBACKEND
+export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+unset MPLBACKEND # the notebooks draw inline
 exec "$python" -m cobe.driver "$@"

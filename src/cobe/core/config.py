@@ -92,7 +92,7 @@ class Protocol:
     delays_tr: tuple[int, ...] = (1, 2, 3, 4, 5)
     alphas: tuple[float, ...] = tuple(10.0**k for k in range(0, 8))
     relative_alphas: bool = True
-    n_permutations: int = 1000
+    n_permutations: int = 500
     block_trs: int = 40
     confounds: str = "minimal"
     seed: int = 0
@@ -153,11 +153,11 @@ class VQVAEConfig:
 
     resolution: int = 64
     downsample: tuple[int, int, int] = (4, 16, 16)
-    n_hiddens: int = 64
+    n_hiddens: int = 32
     n_res_blocks: int = 1
     n_codes: int = 512
     code_dim: int = 32
-    n_steps: int = 1000
+    n_steps: int = 800
     batch_size: int = 16
     learning_rate: float = 3e-3
     seed: int = 0
@@ -179,11 +179,11 @@ class TrainConfig:
         Residual dropout; attention dropout is 0.
     """
 
-    n_steps: int = 600
+    n_steps: int = 500
     batch_size: int = 32
-    learning_rate: float = 2e-3
-    n_evals: int = 20
-    dropout: float = 0.0
+    learning_rate: float = 8e-3
+    n_evals: int = 10
+    dropout: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,7 @@ PROFILES = {
             n_parcels=60,
         ),
         video_sessions=1,
-        vqvae=VQVAEConfig(n_hiddens=32, n_codes=128, n_steps=150, batch_size=8),
+        vqvae=VQVAEConfig(n_hiddens=16, n_codes=128, n_steps=120, batch_size=8),
         train=TrainConfig(n_steps=60, batch_size=16, n_evals=6),
         base=Cell(n_frames=9000, hidden=32, n_layers=2, n_heads=4),
         axes=_axes((3000, 9000), (16, 32), (1, 2), (2, 4), ("bf16", "fp32")),
@@ -296,7 +296,9 @@ PROFILES = {
             batch_size=32,
             learning_rate=3e-4,
         ),
-        train=TrainConfig(n_steps=145_000, batch_size=64, learning_rate=3e-4, n_evals=100),
+        train=TrainConfig(
+            n_steps=145_000, batch_size=64, learning_rate=7.3e-4, n_evals=100, dropout=0.2
+        ),
         base=Cell(n_frames=6_000_000, hidden=576, n_layers=8, n_heads=4),
         axes=_axes(
             (10_000, 100_000, 1_000_000, 6_000_000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from PIL import Image
 
 from cobe.core.errors import CobeError
 from cobe.report.style import cobe_style
@@ -85,6 +87,30 @@ def save_figure(
         _replace(folder / f"{name}.png", write_png)
     _write_text(folder / f"{name}.md", caption.strip() + "\n")
     return Saved(name, (f"{name}.pdf", f"{name}.png"), f"{name}.md", made_by)
+
+
+def preview(path: Path, width_px: int = 700, n_colours: int = 48) -> bytes:
+    """A small PNG of a saved figure, light enough to be kept inside a notebook.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG.
+    width_px : int
+        Width of the preview.
+    n_colours : int
+        Size of its palette.
+
+    Returns
+    -------
+    png : bytes
+    """
+    with Image.open(path) as figure:
+        height_px = round(figure.height * width_px / figure.width)
+        small = figure.convert("RGB").resize((width_px, height_px), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    small.quantize(n_colours, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return out.getvalue()
 
 
 def save_table(

@@ -16,6 +16,22 @@ TIMING_COLUMNS = ("stage", "seconds", "device", "date")
 PUBLISHED_GPT = "GPT (hidden 576, 8 layers, 4 heads)"
 NOT_PUBLISHED = "not published"
 
+TABLE_CAPTIONS = {
+    "table_model_size": (
+        "Trainable parameters by part. Rows with source `published` are those of the authors' "
+        "README; their model is larger and was trained on other data."
+    ),
+    "table_hyperparameters": (
+        "Hyperparameters of this run beside the published ones; what the authors' outputs do not "
+        "show is left empty."
+    ),
+    "table_timing": (
+        "Seconds that each stage took when it was made, with its device and date. Stages of many "
+        "replays or runs are summed over processes that ran side by side; each GPT cell has one "
+        "thread."
+    ),
+}
+
 
 def model_size_table(counts: pd.DataFrame) -> pd.DataFrame:
     """Parameter counts, with the published ones in rows of their own.

@@ -1,0 +1,150 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Learning to expect: one GPT per cell
+#
+# **Question.** How well can the next second of the game be predicted, and what does that cost in
+# data, width, depth, heads and bits?
+#
+# **Reads** the tokens. **Writes** one trained model per cell, and its untrained twin. **Time** about 6
+# minutes on two cores for `quick`. **Hardware** any; cells train side by side, one thread each.
+
+# %% tags=["parameters"]
+profile = "quick"
+data = ""
+axes = ["data_size", "hidden_dim", "n_layers", "n_heads", "precision"]
+
+# %%
+from cobe.sweep import models
+from cobe.sweep import pipeline as stages
+
+study = stages.open_pipeline(profile, data)
+video = models.video_stages(study)
+tokens = models.load_tokens(video.tokens)
+
+print("tokens (n_clips, time, height, width):", tokens.codes.shape)
+print("codebook (n_codes, code_dim):", tokens.codebook.shape)
+
+# %% [markdown]
+# ## Windows
+#
+# A **window** is a context clip and the clip right after it in the same repetition. The model reads
+# the context through cross-attention and predicts the tokens of the target one by one. Windows hop by
+# one clip, and never join two repetitions.
+
+# %%
+for role in ("video_train", "video_val", "ridge"):
+    print(f"{role:12s} windows:", len(tokens.windows_with_role(role)))
+
+# %% [markdown]
+# ## Which data a smaller data size keeps
+#
+# If 3,000 frames were the first 3,000 of the list, they would all come from one participant, and
+# "more data" would also mean "more kinds of data". Here every subset takes chunks of 1,000 frames in
+# turn from all participants and runs, and each larger subset contains the smaller ones.
+
+# %%
+from cobe.video.windows import subset
+
+allowed = (tokens.clips.role == "video_train").to_numpy()
+sizes = sorted({cell.n_frames for cell in models.sweep_cells(study.profile, axes)})
+for n_frames in sizes:
+    rows = subset(tokens.clips, n_frames, "stratified", allowed=allowed)
+    per_subject = tokens.clips.iloc[rows].groupby("subject").size().to_dict()
+    print(f"{n_frames:>9,} frames: {len(rows):>6} windows, {per_subject}")
+
+# %% [markdown]
+# ## The cells
+#
+# A **cell** is one trained model. Each axis of the paper varies one quantity and shares the base cell
+# with the others. All cells take the same number of optimiser steps with the same batch, so a larger
+# data size means *more different* windows, not more training.
+
+# %%
+cells = models.sweep_cells(study.profile, axes)
+controls = models.untrained_controls(cells)
+print(len(cells), "cells to train; base:", study.profile.base.name)
+print(len(controls), "untrained models of the same shapes")
+print(study.profile.train)
+
+# %% [markdown]
+# Training is resumable: what is finished is kept, and an interrupted cell goes on from its last
+# checkpoint to the very same weights.
+
+# %%
+trained = models.train_cells(study, video.tokens, cells + controls)
+losses = models.loss_table(trained)
+best = losses.loc[losses.groupby("cell").val_loss.idxmin()]
+
+print("loss table (n_rows, n_columns):", losses.shape)
+print("best validation loss, nats per token")
+print(best[["cell", "step", "epoch", "val_loss"]].round(3).to_string(index=False))
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+
+from cobe.core.config import axis_cells
+
+shown = [axis for axis in study.profile.axes if axis.name in axes]
+fig, panels = plt.subplots(
+    1, max(1, len(shown)), figsize=(1.9 * max(1, len(shown)), 2.3), sharey=True, squeeze=False
+)
+for panel, axis in zip(panels[0], shown):
+    for shade, cell in zip(
+        np.linspace(0.1, 0.85, len(axis.levels)), axis_cells(study.profile, axis)
+    ):
+        rows = losses[losses.cell == cell.name]
+        label = f"{getattr(cell, axis.field)}"
+        panel.plot(rows.step, rows.val_loss, color=plt.cm.cividis(shade), lw=1.2, label=label)
+    panel.set(title=axis.label, xlabel="step")
+    panel.legend(frameon=False, fontsize=6)
+panels[0, 0].set_ylabel("validation loss (nats/token)")
+fig.tight_layout()
+
+# %% [markdown]
+# *What to see:* small data sets reach a minimum early and then overfit: the loss rises again; only
+# the weights of the minimum are kept, as in the paper. Width and depth lower the curve. *What it does
+# not show:* that a lower loss means better features; and one seed per cell says nothing about
+# run-to-run noise.
+#
+# ## Is it better than saying "as before"?
+
+# %%
+from cobe.video.generate import copy_last_frame, teacher_forced, token_accuracy
+from cobe.video.gpt import ConditionalGPT
+
+model = ConditionalGPT.from_pretrained(trained[study.profile.base].path)
+val_rows = tokens.windows_with_role("video_val")
+ours = teacher_forced(model, tokens.codes, tokens.codebook, val_rows)
+as_before = token_accuracy(copy_last_frame(tokens.codes, val_rows), tokens.codes[val_rows])
+
+print("next token right, base model  :", round(ours["accuracy"], 3))
+print("next token right, 'as before' :", round(as_before, 3))
+print("loss of the base model        :", round(ours["loss"], 3), "nats per token")
+print("loss of guessing              :", round(float(np.log(tokens.codebook.shape[0])), 3))
+
+# %% [markdown]
+# ## Where the parameters are
+#
+# Total parameters are a poor measure at this size: embeddings, the context reader and the output head
+# weigh as much as the blocks do. They are counted apart.
+
+# %%
+sizes = models.parameter_table({cell: trained[cell] for cell in cells})
+columns = ["cell", "blocks", "context", "embedding", "head", "total"]
+print(sizes[columns].to_string(index=False))
+
+# %% [markdown]
+# **Next:** [04 · encoding](04_encoding.ipynb): do these expectations predict a brain?

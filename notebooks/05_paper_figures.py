@@ -1,0 +1,215 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · The figures of the paper
+#
+# **Question.** What do data size, width, depth, heads and 16-bit precision buy, in validation loss and
+# in predicted BOLD?
+#
+# **Reads** all models and the score table. **Writes** every figure and table of `figures/`, each with
+# its caption, and a manifest. **Time** about a minute on two cores for `quick`. **Hardware** any.
+#
+# Each figure puts three things side by side and keeps them apart: what was computed here; what the
+# authors of arXiv 2410.19810 published, which is another statistic on other data; and chance.
+
+# %% tags=["parameters"]
+profile = "quick"
+data = ""
+axes = ["data_size", "hidden_dim", "n_layers", "n_heads", "precision"]
+figures = [
+    "fig1_data_size",
+    "fig2_hidden_dim",
+    "fig3_n_layers",
+    "fig4_n_heads",
+    "fig5_precision",
+    "fig6_predicted_frames",
+    "fig_controls",
+]
+
+# %%
+from cobe.sweep import models
+from cobe.sweep import pipeline as stages
+from cobe.sweep.scores import control_features, scores
+
+study = stages.open_pipeline(profile, data)
+video = models.video_stages(study)
+cells = models.sweep_cells(study.profile, axes)
+trained = models.train_cells(study, video.tokens, cells + models.untrained_controls(cells))
+series = stages.parcel_bold(study, video.dataset)
+controls = control_features(study, video)
+losses = models.loss_table(trained)
+table = scores(study, video.tokens, series, trained, controls)
+
+print("loss table  (n_rows, n_columns):", losses.shape)
+print("score table (n_rows, n_columns):", table.shape)
+
+# %% [markdown]
+# The two tables are kept beside the executed notebooks, with every digit.
+
+# %%
+from cobe.core.paths import build_dir, figures_dir
+
+losses.to_parquet(build_dir(profile) / "losses.parquet")
+table.to_parquet(build_dir(profile) / "scores.parquet")
+folder = figures_dir(profile)
+
+# %% [markdown]
+# ## Figures 1 to 5: one axis each
+#
+# In each figure: **a** validation loss per step; **b** the published loss per epoch; **c** mean r over
+# all parcels on held-out sessions, per participant, with interval and chance, and the untrained
+# model of the same shape as an open diamond; **d** the published bars, which are the *maximum* over
+# 1,095 parcels; **e** the cortex, grey where nothing survives correction.
+
+# %%
+from cobe.report.captions import caption
+from cobe.report.figures import axis_figure, fig_controls, get_axis
+from cobe.report.manifest import FIGURE_AXES, build_manifest
+from cobe.report.save import save_figure
+
+made_by = "notebooks/05_paper_figures.ipynb"
+atlas = stages.load_atlas(study)
+saved = []
+for name in [name for name in figures if name in FIGURE_AXES]:
+    axis = get_axis(study.profile, FIGURE_AXES[name])
+    figure = axis_figure(study.profile, axis, losses, table, atlas, study.simulated)
+    words = caption(name, study.profile, table, losses, simulated=study.simulated)
+    saved.append(save_figure(figure, name, folder, words, made_by))
+    print(f"{name}: {', '.join(saved[-1].files)}")
+
+# %% [markdown]
+# ### Data size
+
+# %%
+from IPython.display import Image, display
+
+from cobe.report.save import preview
+
+
+def show(name):
+    """Show a saved figure in small, if it was asked for."""
+    if name in figures:
+        display(Image(preview(folder / f"{name}.png")))
+
+
+show("fig1_data_size")
+
+# %% [markdown]
+# *What to see:* more video lowers the loss and stops overfitting. The brain score moves far less than
+# the loss does, and the untrained diamond is never far away. *What it does not show:* what more data
+# of one participant buys against more participants; every subset here is balanced.
+#
+# ### Width
+
+# %%
+show("fig2_hidden_dim")
+
+# %% [markdown]
+# *What to see:* the loss falls with the width. *What it does not show:* learning alone. A wider model
+# also hands more features to the ridge, so each bar has to be read against the untrained model of
+# the **same** width.
+#
+# ### Depth
+
+# %%
+show("fig3_n_layers")
+
+# %% [markdown]
+# *What to see:* the last block of each model is read, at every depth; the published figure reads
+# another block here than in its other figures. *What it does not show:* whether a block in the
+# middle would do better.
+#
+# ### Heads and precision
+
+# %%
+show("fig4_n_heads")
+show("fig5_precision")
+
+# %% [markdown]
+# *What to see:* small differences. *What it does not show:* whether they are larger than the noise from
+# one training run to the next: there is one seed per level.
+#
+# ## Trained, untrained, and controls
+
+# %%
+if "fig_controls" in figures:
+    figure = fig_controls(study.profile, table, study.simulated)
+    words = caption("fig_controls", study.profile, table, losses, simulated=study.simulated)
+    saved.append(save_figure(figure, "fig_controls", folder, words, made_by))
+show("fig_controls")
+
+# %% [markdown]
+# *What to see:* which simple features a learned model has to beat. *What it does not show:* unique
+# variance; features that tie may explain different parts.
+#
+# ## Figure 6: what the model expects to see
+#
+# From a validation clip that it never trained on, the base model predicts the tokens of the next clip
+# one at a time, each the likeliest given those before; the VQ-VAE turns them into frames. The clips
+# are spread evenly over the validation windows, not chosen by how well they look.
+
+# %%
+import numpy as np
+
+from cobe.report.frames import fig6_predicted_frames
+from cobe.video.generate import predict_next
+from cobe.video.gpt import ConditionalGPT
+from cobe.video.vqvae import VQVAE
+
+if "fig6_predicted_frames" in figures:
+    tokens = models.load_tokens(video.tokens)
+    rows = tokens.windows_with_role("video_val")
+    rows = rows[np.linspace(0, len(rows) - 1, 6).astype(int)[1:-1]]
+    model = ConditionalGPT.from_pretrained(trained[study.profile.base].path)
+    codes = predict_next(model, tokens.codes, tokens.codebook, rows, top_k=1)
+    predicted = VQVAE.load(video.vqvae.path).decode(codes)
+    context, true_next = (models.clip_pixels(tokens, video.frames, r) for r in (rows - 1, rows))
+    figure = fig6_predicted_frames(context, true_next, predicted, simulated=study.simulated)
+    note = "Four clips spread evenly over the validation windows; likeliest token at each step."
+    words = caption("fig6_predicted_frames", study.profile, simulated=study.simulated, note=note)
+    saved.append(save_figure(figure, "fig6_predicted_frames", folder, words, made_by))
+show("fig6_predicted_frames")
+
+# %% [markdown]
+# *What to see:* what stays goes on, what is about to appear cannot be known. PSNR is of the whole,
+# nearly black frame, so standing still is hard to beat. *What it does not show:* an average over
+# clips; notebook 03 has the accuracy over all of them.
+#
+# ## Tables
+
+# %%
+
+from cobe.report.save import save_table
+from cobe.report.tables import TABLE_CAPTIONS, hyperparameter_table, model_size_table, timing_table
+
+counts = models.size_table(trained, video.vqvae)
+seconds = models.stage_timings(video, series, trained)
+contents = {
+    "table_model_size": model_size_table(counts),
+    "table_hyperparameters": hyperparameter_table(study.profile),
+    "table_timing": timing_table(seconds),
+}
+for name, rows in contents.items():
+    saved.append(save_table(rows, name, folder, TABLE_CAPTIONS[name], made_by))
+print(contents["table_model_size"].to_string(index=False))
+
+# %%
+build_manifest(folder, saved, keep=True)
+print(
+    "files in the manifest:", sum(len(item.files) for item in saved), "and a caption for each name"
+)
+
+# %% [markdown]
+# **Back to** [00 · the tour](00_tour.ipynb), or on to your own features:
+# `cobe.encoding.evaluate(runs_x, runs_y, groups=..., ...)` takes any.

@@ -1,0 +1,212 @@
+"""``python -m cobe.driver``: what run_all.sh calls once the environment is there."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+
+from cobe.core.artifacts import age_text
+from cobe.core.config import PROFILES, Profile, get_profile
+from cobe.core.errors import CobeError
+from cobe.core.paths import PROJECT, build_dir, data_dir, figures_dir
+from cobe.driver.notebooks import check_parameters, declared_parameters, paired, read_script
+from cobe.driver.notebooks import scripts as notebook_scripts
+from cobe.driver.steps import Step
+from cobe.report.manifest import check_manifest, figure_names, read_manifest
+
+PAPER_NOTEBOOK = "05_paper_figures"
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line of run_all.sh."""
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh",
+        description="Run every notebook in order and regenerate every figure.",
+        epilog="./run_all.sh test runs the tests; ./run_all.sh lab opens JupyterLab.",
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        default="figures",
+        choices=["figures", "test", "lab", "pair"],
+        help="figures (the default): run the notebooks; test: the test suite; lab: JupyterLab; "
+        "pair: refresh the committed notebooks from the last run of the default",
+    )
+    parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
+    parser.add_argument("--data", default="", metavar="DIR", help="folder of the data")
+    parser.add_argument(
+        "--only", default="", metavar="FIG,...", help="only these figures, such as fig1,fig6"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and do nothing"
+    )
+    return parser.parse_args(arguments)
+
+
+def chosen_figures(profile: Profile, only: str) -> list[str]:
+    """Names of the figures to make: all, or those that start with a given word.
+
+    Raises
+    ------
+    CobeError
+        A word fits no figure.
+    """
+    names = figure_names(profile)
+    if not only:
+        return names
+    chosen = []
+    for word in only.split(","):
+        hits = [n for n in names if n == word or n.startswith(f"{word}_")]
+        if not hits:
+            raise CobeError(f"--only {word!r}: no such figure; choose from {', '.join(names)}")
+        chosen += hits
+    return list(dict.fromkeys(chosen))
+
+
+def plan(profile: Profile, data: str, figures: list[str]) -> list[Step]:
+    """The steps of a run, with every parameter checked before the first one starts."""
+    everything = figures == figure_names(profile)
+    axes = [
+        axis.name
+        for axis in profile.axes
+        if everything or any(axis.name in figure for figure in figures)
+    ]
+    wanted = {"profile": profile.name, "data": data, "axes": axes, "figures": figures}
+    steps = []
+    for script in notebook_scripts():
+        if script.stem == "00_tour" and not everything:
+            continue
+        defaults = declared_parameters(read_script(script), script.stem)
+        given = {key: value for key, value in wanted.items() if key in defaults}
+        check_parameters(given, defaults, script.stem)
+        products = figures_dir(profile.name) if script.stem == PAPER_NOTEBOOK else None
+        steps.append(Step(script, given, build_dir(profile.name), products))
+    return steps
+
+
+def run_figures(options: argparse.Namespace) -> None:
+    """Run the notebooks, check the figures, say what was made and how long it took."""
+    profile = get_profile(options.profile)
+    if options.data or profile.plan is None:
+        _check_data(profile, options.data)
+    figures = chosen_figures(profile, options.only)
+    steps = plan(profile, str(data_dir(options.data)) if options.data else "", figures)
+    if options.dry_run:
+        # it prices the cells, and so needs torch: seconds that other commands need not wait
+        from cobe.driver.dry_run import describe
+
+        print(describe(profile, steps, figures))
+        return
+    started_s = time.time()
+    rows = []
+    show_progress = sys.stderr.isatty()
+    for number, step in enumerate(steps, 1):
+        record = step.done()
+        if record:
+            what = f"nothing to do (made {age_text(record['made_s'])} ago)"
+        else:
+            print(f"[{number}/{len(steps)}] {step.name} ...", flush=True)
+            record = _run_step(step, show_progress)
+            what = f"{record['seconds']:.0f} s, peak {record['peak_gib']:.1f} GiB"
+        print(f"[{number}/{len(steps)}] {step.name}: {what}", flush=True)
+        rows.append((step.name, what))
+    folder = figures_dir(profile.name)
+    check_manifest(folder, figures)
+    _print_summary(rows, folder, figures, time.time() - started_s)
+
+
+def _run_step(step: Step, show_progress: bool) -> dict:
+    try:
+        return step.run(show_progress)
+    except KeyboardInterrupt:
+        raise CobeError(
+            f"interrupted in notebook {step.name}: what was finished is kept; "
+            "run the same command to go on"
+        ) from None
+
+
+def _check_data(profile: Profile, given: str) -> None:
+    folder = data_dir(given)
+    if profile.plan is None and not folder.is_dir():
+        raise CobeError(
+            f"{folder}: no such folder; profile {profile.name!r} reads the CNeuroMod shinobi "
+            "dataset: give its folder with --data DIR or $COBE_DATA"
+        )
+    if given and not folder.is_dir():
+        raise CobeError(f"{folder}: no such folder; make it first, or leave --data out")
+    if profile.plan is None:
+        from cobe.brain.dataset import read_dataset
+
+        read_dataset(folder)
+
+
+def _print_summary(rows, folder: Path, figures: list[str], seconds: float) -> None:
+    width = max(len(name) for name, _ in rows)
+    print("\nsteps")
+    for name, what in rows:
+        print(f"  {name:<{width}}  {what}")
+    made = read_manifest(folder)
+    print(f"\nfigures and tables in {folder}")
+    for entry in made:
+        print(f"  {entry['file']}")
+    print(f"\n{len(figures)} figures, checked against the manifest; {seconds:.0f} s in all")
+
+
+def pair() -> None:
+    """Refresh the committed `.ipynb` of every notebook from the last run of the default.
+
+    Raises
+    ------
+    CobeError
+        A notebook has not been run, or changed since.
+    """
+    for script in notebook_scripts():
+        executed = build_dir("quick") / f"{script.stem}.ipynb"
+        if not executed.is_file():
+            raise CobeError(f"{executed}: not there; run ./run_all.sh first")
+        notebook = paired(nbformat.read(executed, as_version=4), script)
+        nbformat.write(notebook, script.with_suffix(".ipynb"))
+        print(script.with_suffix(".ipynb").relative_to(PROJECT))
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command; errors are one line on stderr.
+
+    Returns
+    -------
+    code : int
+        Exit status: 0, 1 for an error, 130 after an interrupt.
+    """
+    if arguments[:1] == ["test"]:
+        return subprocess.call([sys.executable, "-m", "pytest", *arguments[1:]], cwd=PROJECT)
+    if arguments[:1] == ["lab"]:
+        os.chdir(PROJECT)
+        os.execv(
+            sys.executable,
+            [sys.executable, "-m", "jupyterlab", "notebooks/00_tour.ipynb", *arguments[1:]],
+        )
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        if options.command == "pair":
+            pair()
+        else:
+            run_figures(options)
+    except CobeError as error:
+        print(f"cobe: {error}", file=sys.stderr)
+        return 130 if str(error).startswith("interrupted") else 1
+    except KeyboardInterrupt:
+        print("cobe: interrupted: run the same command to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,201 @@
+"""One step of a run: a notebook, what it was given, and whether it is done already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import papermill
+import psutil
+from papermill.exceptions import PapermillExecutionError
+
+from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact
+from cobe.core.errors import CobeError
+from cobe.core.fingerprint import fingerprint
+from cobe.core.paths import PROJECT
+from cobe.driver.notebooks import read_script
+
+# modules that a notebook may use: a change in any of them means that it must run again
+ROOMS = tuple(
+    f"cobe.{room}"
+    for room in ("stimulus", "simulate", "brain", "video", "encoding", "sweep", "report")
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A notebook with the parameters of this run.
+
+    Attributes
+    ----------
+    script : Path
+        The percent script.
+    parameters : dict
+        Checked against the script's own.
+    build : Path
+        Folder of the executed copy and of the step's record.
+    products : Path or None
+        Folder that the step writes besides artifacts (the figures), watched for damage.
+    """
+
+    script: Path
+    parameters: dict
+    build: Path
+    products: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the notebook."""
+        return self.script.stem
+
+    @property
+    def executed(self) -> Path:
+        """The executed copy."""
+        return self.build / f"{self.name}.ipynb"
+
+    @property
+    def _record(self) -> Path:
+        return self.build / f"{self.name}.json"
+
+    def _wanted(self) -> dict:
+        modules = {name: _room_fingerprint(name) for name in ROOMS}
+        return {
+            "source": hashlib.sha256(self.script.read_bytes()).hexdigest(),
+            "parameters": self.parameters,
+            "code": hashlib.sha256(json.dumps(modules).encode()).hexdigest(),
+        }
+
+    def done(self) -> dict | None:
+        """The record of an earlier run of exactly this, if all that it made is intact."""
+        try:
+            record = json.loads(self._record.read_text())
+        except (OSError, ValueError):
+            return None
+        if {key: record.get(key) for key in self._wanted()} != self._wanted():
+            return None
+        if not self.executed.is_file():
+            return None
+        if not all(is_intact(Path(sidecar)) for sidecar in record["artifacts"]):
+            return None
+        for path, sha256 in record["products"].items():
+            if not Path(path).is_file() or content_sha256(Path(path)) != sha256:
+                return None
+        return record
+
+    def run(self, show_progress: bool) -> dict:
+        """Execute the notebook in a kernel of its own.
+
+        Returns
+        -------
+        record : dict
+            Seconds, peak memory, artifacts, products.
+
+        Raises
+        ------
+        CobeError
+            The notebook failed: its name, its error, and the path of the executed copy.
+        """
+        self.build.mkdir(parents=True, exist_ok=True)
+        touched = self.build / f".touched-{self.name}"
+        touched.unlink(missing_ok=True)
+        self._record.unlink(missing_ok=True)
+        nbformat.write(read_script(self.script), self.executed)
+        started_s = time.time()
+        saved = dict(os.environ)
+        os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
+        try:
+            with PeakMemory() as memory:
+                self._execute(show_progress)
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
+        artifacts = sorted(set(touched.read_text().splitlines())) if touched.is_file() else []
+        touched.unlink(missing_ok=True)
+        record = self._wanted() | {
+            "seconds": round(time.time() - started_s, 1),
+            "peak_gib": round(memory.peak_bytes / 2**30, 2),
+            "made_s": time.time(),
+            "artifacts": artifacts,
+            "products": self._new_products(started_s),
+        }
+        draft = self._record.with_suffix(".making")
+        draft.write_text(json.dumps(record, indent=1) + "\n")
+        os.replace(draft, self._record)
+        return record
+
+    def _new_products(self, since_s: float) -> dict[str, str]:
+        if self.products is None or not self.products.is_dir():
+            return {}
+        return {
+            str(path): content_sha256(path)
+            for path in sorted(self.products.iterdir())
+            if path.is_file() and path.stat().st_mtime >= since_s - 1
+        }
+
+    def _execute(self, show_progress: bool) -> None:
+        try:
+            papermill.execute_notebook(
+                str(self.executed),
+                str(self.executed),
+                parameters=self.parameters,
+                kernel_name="python3",
+                cwd=str(PROJECT),
+                progress_bar=False,
+                # progress bars and what the stages announce, as they come
+                stderr_file=sys.stderr,
+                autosave_cell_every=0,
+                # or the kernel warns, each time, that its loopback sockets are not encrypted
+                extra_arguments=["--log-level=40"],
+            )
+        except PapermillExecutionError as error:
+            raise CobeError(
+                f"notebook {self.name} failed: {error.ename}: {error.evalue}; "
+                f"executed copy: {self.executed}"
+            ) from error
+        except RuntimeError as error:
+            raise CobeError(
+                f"notebook {self.name} stopped: {error}; the kernel was killed, perhaps for want "
+                f"of memory; executed copy: {self.executed}"
+            ) from error
+
+
+def _room_fingerprint(room: str) -> str:
+    folder = PROJECT / "src" / Path(*room.split("."))
+    modules = [f"{room}.{path.stem}" for path in sorted(folder.glob("*.py"))]
+    return "".join(fingerprint(module) for module in modules)
+
+
+class PeakMemory:
+    """Peak memory of this process and all below it, sampled twice a second.
+
+    Proportional set size, so that pages shared by worker processes count once.
+    """
+
+    def __enter__(self):
+        self.peak_bytes = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self):
+        while not self._stop.wait(0.5):
+            me = psutil.Process()
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except (psutil.Error, AttributeError):
+                    continue
+            self.peak_bytes = max(self.peak_bytes, total)

@@ -1,0 +1,362 @@
+"""The video models as stages: one VQ-VAE, its tokens, and one GPT per cell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import transformers
+
+from cobe.brain.dataset import Dataset
+from cobe.core.artifacts import Artifact
+from cobe.core.config import CLIP_SPAN_FRAMES, Cell, Profile, TrainConfig, axis_cells
+from cobe.core.errors import CobeError
+from cobe.core.parallel import n_workers
+from cobe.stimulus.frames import open_frames
+from cobe.sweep.jobs import Job, make_all
+from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
+from cobe.video.gpt import ConditionalGPT, build_gpt, count_parameters
+from cobe.video.tokens import clip_table, open_tokens, store_clips, tokenize, write_tokens
+from cobe.video.train import train_gpt
+from cobe.video.vqvae import VQVAE
+from cobe.video.vqvae_train import train_vqvae
+from cobe.video.windows import subset, windows
+
+# a bar per saved model says nothing; the one over cells does
+transformers.utils.logging.disable_progress_bar()
+
+N_VAL_CLIPS = 128
+VQVAE_THREADS = 2
+
+
+def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame) -> Artifact:
+    """Train the one VQ-VAE on the video model's training repetitions.
+
+    Returns
+    -------
+    artifact : Artifact
+        A folder with the model and its log (``log.parquet``).
+    """
+    cfg = pipeline.profile.vqvae
+    train_keys = repetition_keys(roles, "video_train")
+    val_keys = repetition_keys(roles, "video_val")
+
+    def write(path, checkpoint):
+        train = [open_frames(stores[key].path) for key in train_keys]
+        val_clips = spread_clips([open_frames(stores[key].path) for key in val_keys], N_VAL_CLIPS)
+        model, log = train_vqvae(
+            cfg, _clip_sampler(train), val_clips, checkpoint, threads=VQVAE_THREADS
+        )
+        model.save(path)
+        log.drop(columns="seconds", errors="ignore").to_parquet(path / "log.parquet")
+
+    keys = train_keys + val_keys
+    return pipeline.store.make(
+        "vqvae",
+        params={"vqvae": cfg, "n_val_clips": N_VAL_CLIPS, "threads": VQVAE_THREADS},
+        inputs={"/".join(map(str, key)): stores[key] for key in keys},
+        write=write,
+        code=("cobe.video.vqvae_train",),
+        resumable=True,
+    )
+
+
+def _clip_sampler(stores):
+    """Clips drawn evenly over all possible first frames of all repetitions."""
+    n_frames = np.array([store.shape[0] for store in stores], dtype=np.int64)
+    n_starts = np.maximum(n_frames - CLIP_SPAN_FRAMES + 1, 0)
+    if not n_starts.sum():
+        raise CobeError(
+            "training replays: all are shorter than one clip (64 frames); add longer ones"
+        )
+    edges = np.cumsum(n_starts)
+
+    def sample(rng: np.random.Generator, n_clips: int) -> np.ndarray:
+        drawn = np.sort(rng.integers(edges[-1], size=n_clips))
+        which = np.searchsorted(edges, drawn, side="right")
+        starts = drawn - (edges - n_starts)[which]
+        clips = [stores[i].clips(starts[which == i]) for i in np.unique(which)]
+        return np.concatenate(clips)[rng.permutation(n_clips)]
+
+    return sample
+
+
+def spread_clips(stores, n_clips: int) -> np.ndarray:
+    """About `n_clips` clips, spread evenly over the repetitions.
+
+    Returns
+    -------
+    clips : uint8 (n, 16, height, width, 3)
+    """
+    each = max(1, n_clips // len(stores))
+    chosen = [
+        np.linspace(0, store.shape[0] - CLIP_SPAN_FRAMES, each).astype(int) for store in stores
+    ]
+    return np.concatenate([s.clips(starts) for s, starts in zip(stores, chosen, strict=True)])
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """All clips as tokens, with the table that says which clip is which.
+
+    Attributes
+    ----------
+    codes : uint16 (n_clips, t, h, w)
+        Memory-mapped.
+    clips : DataFrame
+        One row per clip: subject, session, run, row, level, clip, start_s, end_s, role.
+    codebook : float32 (n_codes, code_dim)
+        The VQ-VAE's code vectors.
+    """
+
+    codes: np.ndarray
+    clips: pd.DataFrame
+    codebook: np.ndarray
+
+    def windows_with_role(self, role: str) -> np.ndarray:
+        """Target rows of the windows of one role: int (n_windows,)."""
+        rows = windows(self.clips)
+        return rows[(self.clips.role.to_numpy() == role)[rows]]
+
+
+def tokens(
+    pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame, trained: Artifact
+) -> Artifact:
+    """Tokenise every clip once, in float32.
+
+    Returns
+    -------
+    artifact : Artifact
+        A folder with ``tokens.npy``, ``clips.parquet`` and ``codebook.npy``.
+    """
+
+    def write(path: Path):
+        path.mkdir()
+        torch.set_num_threads(n_workers())
+        model = VQVAE.load(trained.path)
+        rows = list(roles.itertuples(index=False))
+        opened = [open_frames(stores[tuple(row[:4])].path) for row in rows]
+        table = clip_table(
+            (*row[:4], row.level, row.onset_s, store.shape[0])
+            for row, store in zip(rows, opened, strict=True)
+        )
+        batches = (batch for store in opened for batch in store_clips(store))
+        write_tokens(path / "tokens.npy", tokenize(model, batches, total=len(table)))
+        columns = ["subject", "session", "run", "row"]
+        table = table.merge(roles[[*columns, "role"]], on=columns, how="left", validate="m:1")
+        table.to_parquet(path / "clips.parquet")
+        np.save(path / "codebook.npy", model.codebook().astype(np.float32), allow_pickle=False)
+
+    return pipeline.store.make(
+        "tokens",
+        params={"roles": roles.to_dict("list")},
+        inputs={"vqvae": trained} | {f"frames {key}": item for key, item in stores.items()},
+        write=write,
+        code=("cobe.video.tokens",),
+    )
+
+
+def load_tokens(artifact: Artifact) -> Tokens:
+    """The tokens, their clip table and the codebook."""
+    clips = pd.read_parquet(artifact.path / "clips.parquet")
+    return Tokens(
+        codes=open_tokens(artifact.path / "tokens.npy", n_clips=len(clips)),
+        clips=clips,
+        codebook=np.load(artifact.path / "codebook.npy", allow_pickle=False),
+    )
+
+
+@dataclass(frozen=True)
+class VideoStages:
+    """Everything up to the tokens, made or reused.
+
+    Attributes
+    ----------
+    dataset : Dataset
+        The inventory.
+    frames : dict
+        (subject, session, run, row) to the artifact of its frames.
+    roles : DataFrame
+        What each repetition is for.
+    vqvae, tokens : Artifact
+        The VQ-VAE, and the tokens of every clip.
+    """
+
+    dataset: Dataset
+    frames: dict[tuple, Artifact]
+    roles: pd.DataFrame
+    vqvae: Artifact
+    tokens: Artifact
+
+
+def video_stages(pipeline: Pipeline) -> VideoStages:
+    """Inventory, frames, roles, VQ-VAE and tokens, in one call."""
+    dataset = inventory(pipeline)
+    stores = frames(pipeline, dataset)
+    roles = video_roles(pipeline, dataset)
+    trained = vqvae(pipeline, stores, roles)
+    return VideoStages(dataset, stores, roles, trained, tokens(pipeline, stores, roles, trained))
+
+
+def _write_cell(
+    path: Path, checkpoint: Path, cell: Cell, cfg: TrainConfig, tokenised: Artifact
+) -> None:
+    torch.set_num_threads(1)
+    data = load_tokens(tokenised)
+    if cell.trained:
+        allowed = (data.clips.role == "video_train").to_numpy()
+        model, log, _ = train_gpt(
+            cell,
+            cfg,
+            data.codes,
+            data.codebook,
+            subset(data.clips, cell.n_frames, cell.scheme, allowed=allowed),
+            data.windows_with_role("video_val"),
+            checkpoint,
+        )
+    else:
+        model, log = untrained_gpt(cell, data), pd.DataFrame()
+    model.save_pretrained(path)
+    log.to_parquet(path / "log.parquet")
+
+
+def untrained_gpt(cell: Cell, data: Tokens) -> ConditionalGPT:
+    """The initial weights of a cell's shape."""
+    n_codes, code_dim = data.codebook.shape
+    return build_gpt(cell, n_codes, code_dim, data.codes.shape[1:])
+
+
+def sweep_cells(profile: Profile, axes: list[str]) -> list[Cell]:
+    """The trained cells of these axes and the base cell, each once, dearest first.
+
+    Raises
+    ------
+    CobeError
+        An axis is unknown.
+    """
+    known = {axis.name: axis for axis in profile.axes}
+    unknown = sorted(set(axes) - set(known))
+    if unknown:
+        raise CobeError(f"axis {unknown[0]!r}: unknown; choose from {', '.join(known)}")
+    cells = {profile.base: None}
+    for name in axes:
+        cells |= dict.fromkeys(axis_cells(profile, known[name]))
+    return sorted(cells, key=lambda cell: -cell.n_layers * cell.hidden)
+
+
+def untrained_controls(cells: list[Cell]) -> list[Cell]:
+    """The untrained model of every shape among `cells`, each once."""
+    return list(dict.fromkeys(cell.untrained() for cell in cells))
+
+
+def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> dict[Cell, Artifact]:
+    """Train these cells, several at a time, one thread each; what is there is reused.
+
+    Returns
+    -------
+    models : dict
+        Cell to a folder with the model and its log (``log.parquet``).
+    """
+    cfg = pipeline.profile.train
+    jobs = [
+        Job(
+            f"gpt/{cell.name}",
+            _write_cell,
+            (cell, cfg, tokenised),
+            params={"cell": cell, "train": cfg if cell.trained else None},
+            inputs={"tokens": tokenised},
+            code=("cobe.video.train",),
+            resumable=True,
+        )
+        for cell in cells
+    ]
+    made = make_all(pipeline.store, jobs, "training cells", "cell")
+    return dict(zip(cells, made, strict=True))
+
+
+def cell_columns(cell: Cell) -> dict:
+    """What identifies a cell in a table."""
+    return {
+        "cell": cell.name,
+        "n_frames": cell.n_frames,
+        "hidden": cell.hidden,
+        "n_layers": cell.n_layers,
+        "n_heads": cell.n_heads,
+        "precision": cell.precision,
+        "scheme": cell.scheme,
+        "seed": cell.seed,
+    }
+
+
+def loss_table(models: dict[Cell, Artifact]) -> pd.DataFrame:
+    """Training logs of all trained cells: one row per cell and validation.
+
+    Returns
+    -------
+    losses : DataFrame
+        The cell's columns, step, tokens_seen, epoch, train_loss and val_loss (nats per token).
+    """
+    logs = [
+        pd.read_parquet(item.path / "log.parquet").assign(**cell_columns(cell))
+        for cell, item in models.items()
+        if cell.trained
+    ]
+    table = pd.concat(logs, ignore_index=True)
+    first = list(cell_columns(next(iter(models))))
+    return table[first + [c for c in table.columns if c not in first]].sort_values(
+        ["cell", "step"], ignore_index=True
+    )
+
+
+def parameter_table(models: dict[Cell, Artifact]) -> pd.DataFrame:
+    """Parameter counts by part, one row per cell."""
+    rows = []
+    for cell, item in models.items():
+        model = ConditionalGPT.from_pretrained(item.path)
+        rows.append(cell_columns(cell) | count_parameters(model))
+    return pd.DataFrame(rows).sort_values("cell", ignore_index=True)
+
+
+def size_table(models: dict[Cell, Artifact], vqvae_artifact: Artifact) -> pd.DataFrame:
+    """Parameters by part of every trained cell and of the VQ-VAE: column model, total, parts."""
+    cells = {cell: item for cell, item in models.items() if cell.trained}
+    counts = parameter_table(cells).rename(columns={"cell": "model"})
+    ours = VQVAE.load(vqvae_artifact.path)
+    total = sum(p.numel() for p in ours.parameters() if p.requires_grad)
+    return pd.concat([counts, pd.DataFrame([{"model": "VQ-VAE", "total": total}])])
+
+
+def stage_timings(
+    video: VideoStages, series: dict[tuple, Artifact], models: dict[Cell, Artifact]
+) -> pd.DataFrame:
+    """Seconds of each stage from the sidecars: columns stage, seconds, device, date.
+
+    Stages of many artifacts give the sum over them, which ran side by side.
+    """
+    groups = {
+        f"playback, {len(video.frames)} replays": list(video.frames.values()),
+        f"parcel series, {len(series)} runs": list(series.values()),
+        "VQ-VAE": [video.vqvae],
+        "tokens": [video.tokens],
+    }
+    groups |= {f"GPT {cell.name}": [item] for cell, item in models.items() if cell.trained}
+    rows = []
+    for stage, items in groups.items():
+        latest = max(items, key=lambda item: item.meta["created_s"])
+        date = datetime.fromtimestamp(latest.meta["created_s"], UTC).date().isoformat()
+        seconds = sum(item.meta["seconds"] for item in items)
+        rows.append((stage, seconds, latest.meta["device"], date))
+    return pd.DataFrame(rows, columns=["stage", "seconds", "device", "date"])
+
+
+def clip_pixels(data: Tokens, stores: dict[tuple, Artifact], rows: np.ndarray) -> np.ndarray:
+    """The frames of some clips of the table: uint8 (n_rows, 16, height, width, 3)."""
+    made = []
+    for clip in data.clips.iloc[rows].itertuples():
+        store = open_frames(stores[clip.subject, clip.session, clip.run, clip.row].path)
+        made.append(store.clips([clip.clip * CLIP_SPAN_FRAMES])[0])
+    return np.stack(made)

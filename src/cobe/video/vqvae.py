@@ -1,0 +1,326 @@
+"""VQ-VAE in the manner of VideoGPT: a clip of pixels to a small grid of discrete codes and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from vector_quantize_pytorch import VectorQuantize
+
+from cobe.core.config import CLIP_FRAMES, VQVAEConfig
+from cobe.core.errors import CobeError
+from cobe.core.seeds import seed_for
+from cobe.video.blocks import AttentionResidualBlock, ChannelNorm, kernel_of, stages_of
+
+# Clips go through the network in padded groups of this size, whatever the caller's batch: a
+# matrix product may round differently for another number of rows, and a token could then change.
+GROUP_CLIPS = 16
+EMA_DECAY = 0.95
+COMMITMENT = 0.25
+# A code is dead, and is replaced, below this share of the mean number of tokens per code.
+DEAD_SHARE = 0.25
+# Weight of a pixel in the loss: 1 + BRIGHT_WEIGHT x its distance from the median frame. Plain
+# squared error learns a black screen, because small bright objects are a few per cent of it.
+BRIGHT_WEIGHT = 20.0
+
+
+class VQVAE(nn.Module):
+    """Clips of pixels to a grid of codes and back.
+
+    Attributes
+    ----------
+    cfg : VQVAEConfig
+        Shape and training settings.
+    median_frame, mean_frame : Tensor, float32 (3, height, width)
+        Of the training clips, in 0..1.
+    background_error : Tensor, float32 scalar
+        Weighted squared error of the median frame on training clips; the unit of the loss.
+
+    Notes
+    -----
+    After Yan et al. 2021 (arXiv 2104.10157): strided 3-D convolutions, attention residual blocks,
+    codebook by exponential moving averages. Layer instead of batch normalisation (a token then
+    depends on its clip alone), k-means start and replacement of dead codes by
+    `vector_quantize_pytorch`.
+    """
+
+    def __init__(self, cfg: VQVAEConfig):
+        super().__init__()
+        check_config(cfg)
+        self.cfg = cfg
+        d, stages = cfg.n_hiddens, stages_of(cfg.downsample)
+        down = []
+        for i, stride in enumerate(stages):
+            down += [nn.Conv3d(d if i else 3, d, **kernel_of(stride)), nn.ReLU()]
+        self.encoder = nn.Sequential(
+            *down,
+            nn.Conv3d(d if stages else 3, d, 3, padding=1),
+            *(AttentionResidualBlock(d) for _ in range(cfg.n_res_blocks)),
+            ChannelNorm(d),
+            nn.ReLU(),
+            nn.Conv3d(d, cfg.code_dim, 1),
+        )
+        up = []
+        for i, stride in enumerate(reversed(stages)):
+            last = i == len(stages) - 1
+            up += [nn.ConvTranspose3d(d, 3 if last else d, **kernel_of(stride))]
+            up += [] if last else [nn.ReLU()]
+        self.decoder = nn.Sequential(
+            nn.Conv3d(cfg.code_dim, d, 1),
+            *(AttentionResidualBlock(d) for _ in range(cfg.n_res_blocks)),
+            ChannelNorm(d),
+            nn.ReLU(),
+            *(up or [nn.Conv3d(d, 3, 3, padding=1)]),
+        )
+        tokens_per_step = cfg.batch_size * int(np.prod(self.grid))
+        self.quantize = VectorQuantize(
+            dim=cfg.code_dim,
+            codebook_size=cfg.n_codes,
+            decay=EMA_DECAY,
+            kmeans_init=True,
+            commitment_weight=COMMITMENT,
+            threshold_ema_dead_code=DEAD_SHARE * tokens_per_step / cfg.n_codes,
+            accept_3d_fmap=True,
+            rotation_trick=False,
+        )
+        frame = (3, cfg.resolution, cfg.resolution)
+        self.register_buffer("median_frame", torch.zeros(frame))
+        self.register_buffer("mean_frame", torch.zeros(frame))
+        self.register_buffer("background_error", torch.ones(()))
+        self.to(memory_format=torch.channels_last_3d)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens of one 16-frame clip over (time, height, width)."""
+        size = (CLIP_FRAMES, self.cfg.resolution, self.cfg.resolution)
+        return tuple(n // s for n, s in zip(size, self.cfg.downsample, strict=True))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.median_frame.device
+
+    def codebook(self) -> np.ndarray:
+        """The code vectors, float32 ``(n_codes, code_dim)``."""
+        return self.quantize.codebook.detach().float().cpu().numpy().copy()
+
+    def set_statistics(self, clips: np.ndarray) -> None:
+        """Store median frame, mean frame and background error of training clips.
+
+        Parameters
+        ----------
+        clips : uint8 (n, n_frames, height, width, 3)
+            A sample of the training clips.
+        """
+        frames = clips[:, :: self.cfg.downsample[0]].reshape(-1, *clips.shape[2:])
+        median = np.median(frames, axis=0).astype(np.float32) / 255
+        mean = frames.mean(axis=0, dtype=np.float64).astype(np.float32) / 255
+        self.median_frame.copy_(torch.from_numpy(median).permute(2, 0, 1))
+        self.mean_frame.copy_(torch.from_numpy(mean).permute(2, 0, 1))
+        weighted = [
+            self.weighted_error(x, self.median_frame[None, :, None]).item()
+            for x in map(self.pixels, np.array_split(clips, max(1, len(clips) // 16)))
+        ]
+        # An all-black sample has no background error; 1 leaves the loss as it is.
+        self.background_error.fill_(float(np.mean(weighted)) or 1.0)
+
+    def pixels(self, clips) -> torch.Tensor:
+        """Clips as the network's input.
+
+        Parameters
+        ----------
+        clips : uint8 (n, n_frames, height, width, 3)
+            As the frame store hands them out.
+
+        Returns
+        -------
+        x : Tensor, float32 (n, 3, n_frames, height, width)
+            In 0..1, channels last in memory.
+
+        Raises
+        ------
+        CobeError
+            Another type, frame size, or a number of frames that the time stride does not divide.
+        """
+        side, stride = self.cfg.resolution, self.cfg.downsample[0]
+        wanted = f"uint8 (n, a multiple of {stride}, {side}, {side}, 3)"
+        shape, kind = tuple(clips.shape), str(clips.dtype).removeprefix("torch.")
+        if kind != "uint8" or len(shape) != 5 or shape[2:] != (side, side, 3) or shape[1] % stride:
+            raise CobeError(
+                f"clips: {kind} {shape}, but this VQ-VAE takes {wanted}; "
+                "decode the frames at the model's resolution, or train a VQ-VAE for them"
+            )
+        if isinstance(clips, np.ndarray):
+            clips = torch.from_numpy(np.require(clips, requirements=["C", "W"]))
+        return clips.to(self.device).movedim(-1, 1).float().div_(255)
+
+    def weighted_error(self, x, y) -> torch.Tensor:
+        """Mean squared error of ``y`` against ``x``, weighted by distance from the median frame."""
+        from_median = (x - self.median_frame[:, None]).abs().amax(1, keepdim=True)
+        return ((1 + BRIGHT_WEIGHT * from_median) * (x - y).square()).mean()
+
+    def latents(self, x) -> torch.Tensor:
+        """Continuous latents ``(n, code_dim, t, h, w)`` of pixels ``(n, 3, n_frames, h, w)``."""
+        return self.encoder(x - self.median_frame[:, None])
+
+    def reconstruct(self, codes) -> torch.Tensor:
+        """Pixels ``(n, 3, n_frames, height, width)`` of code vectors ``(n, code_dim, t, h, w)``."""
+        return self.decoder(codes) + self.median_frame[:, None]
+
+    def forward(self, x):
+        """One training pass.
+
+        Parameters
+        ----------
+        x : Tensor, float32 (n, 3, n_frames, height, width)
+            Pixels in 0..1.
+
+        Returns
+        -------
+        y : Tensor, like x
+            Reconstruction.
+        commitment : Tensor, scalar
+            Weighted commitment loss.
+        tokens : Tensor, int64 (n, t, h, w)
+            Codes in use.
+        """
+        z = self.latents(x)
+        # Distances in float32: under bfloat16 autocast about 3 % of the tokens change.
+        with torch.autocast(z.device.type, enabled=False):
+            codes, tokens, commitment = self.quantize(z.float())
+        return self.reconstruct(codes).float(), commitment, tokens
+
+    @torch.no_grad()
+    def encode(self, clips) -> np.ndarray:
+        """Tokens of clips, in evaluation mode and float32.
+
+        Parameters
+        ----------
+        clips : uint8 (n, n_frames, height, width, 3)
+            Any number of clips; those of one call are held in memory.
+
+        Returns
+        -------
+        tokens : uint16 (n, t, h, w)
+            Equal bytes whatever the number of clips in a call.
+
+        Raises
+        ------
+        CobeError
+            Clips of another type or size than the model's.
+        """
+        self.eval()
+        grid = (clips.shape[1] // self.cfg.downsample[0], *self.grid[1:])
+        tokens = np.empty((len(clips), *grid), np.uint16)
+        for start in range(0, len(clips), GROUP_CLIPS):
+            x = self.pixels(clips[start : start + GROUP_CLIPS])
+            n = len(x)
+            if n < GROUP_CLIPS:
+                x = torch.cat([x, x[:1].expand(GROUP_CLIPS - n, *x.shape[1:])])
+            _, codes, _ = self.quantize(self.latents(x))
+            tokens[start : start + n] = codes[:n].cpu().numpy()
+        return tokens
+
+    @torch.no_grad()
+    def decode(self, tokens) -> np.ndarray:
+        """Clips of tokens.
+
+        Parameters
+        ----------
+        tokens : int (n, t, h, w)
+            Codes below ``n_codes``.
+
+        Returns
+        -------
+        clips : uint8 (n, n_frames, height, width, 3)
+        """
+        self.eval()
+        clips = []
+        for start in range(0, len(tokens), GROUP_CLIPS):
+            codes = torch.from_numpy(self.codes(tokens[start : start + GROUP_CLIPS]))
+            y = self.reconstruct(codes.to(self.device).movedim(-1, 1))
+            clips.append((y.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy())
+        if not clips:
+            t, side = self.grid[0] * self.cfg.downsample[0], self.cfg.resolution
+            return np.zeros((0, t, side, side, 3), np.uint8)
+        return np.concatenate(clips)
+
+    def codes(self, tokens) -> np.ndarray:
+        """Code vectors of tokens ``(n, t, h, w)``: float32 ``(n, t, h, w, code_dim)``."""
+        return self.codebook()[np.asarray(tokens).astype(np.int64)]
+
+    def save(self, path) -> None:
+        """Write ``config.json`` and ``model.safetensors``, the codebook in it, to a folder."""
+        path = Path(path)
+        path.mkdir(parents=True, exist_ok=True)
+        weights = {k: v.contiguous() for k, v in self.state_dict().items()}
+        save_file(weights, path / "model.safetensors")
+        (path / "config.json").write_text(json.dumps(asdict(self.cfg), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, path) -> VQVAE:
+        """The model that `save` wrote, in evaluation mode.
+
+        Raises
+        ------
+        CobeError
+            The folder holds no VQ-VAE, or weights of another shape than its settings say.
+        """
+        path = Path(path)
+        try:
+            settings = json.loads((path / "config.json").read_text())
+            cfg = VQVAEConfig(**{**settings, "downsample": tuple(settings["downsample"])})
+            weights = load_file(path / "model.safetensors")
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+            raise CobeError(
+                f"{path}: no readable VQ-VAE ({error}); train and save it again"
+            ) from error
+        model = cls(cfg)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()
+            raise CobeError(
+                f"{path}: weights do not fit config.json ({reason}); train and save it again"
+            ) from error
+        return model.eval()
+
+
+def check_config(cfg: VQVAEConfig) -> None:
+    """Raise CobeError when no network can be built from these settings."""
+    size = (CLIP_FRAMES, cfg.resolution, cfg.resolution)
+    for axis, n, stride in zip(("time", "height", "width"), size, cfg.downsample, strict=True):
+        if stride < 1 or stride & (stride - 1):
+            raise CobeError(
+                f"VQVAEConfig.downsample: stride {stride} over {axis}; take a power of two"
+            )
+        if n % stride:
+            raise CobeError(
+                f"VQVAEConfig.downsample: stride {stride} over {axis} does not divide its {n} "
+                "samples; choose a stride that does"
+            )
+    if cfg.n_hiddens < 4 or cfg.n_hiddens % 4:
+        raise CobeError(f"VQVAEConfig.n_hiddens: {cfg.n_hiddens}; take a positive multiple of 4")
+    if not 2 <= cfg.n_codes <= 65536:
+        raise CobeError(
+            f"VQVAEConfig.n_codes: {cfg.n_codes}; a uint16 token holds 2 to 65536 codes"
+        )
+
+
+def build_vqvae(cfg: VQVAEConfig) -> VQVAE:
+    """A VQ-VAE with initial weights from ``cfg.seed``; the global random state is left as it was.
+
+    Raises
+    ------
+    CobeError
+        Settings from which no network can be built.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(cfg.seed, "vqvae", "weights"))
+        return VQVAE(cfg)

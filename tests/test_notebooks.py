@@ -1,0 +1,356 @@
+"""The notebooks: literal parameters, checked; pairs equal; every one run, by the real driver."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from brain_tree import Play, RunPlan, write_tree
+from cobe.core.config import PROFILES
+from cobe.core.errors import CobeError
+from cobe.core.paths import PROJECT
+from cobe.driver import notebooks
+from cobe.driver.notebooks import check_parameters, declared_parameters, is_pair, read_script
+
+SCRIPTS = notebooks.scripts()
+NAMES = [script.stem for script in SCRIPTS]
+
+
+def test_there_are_the_six_notebooks():
+    assert NAMES == [
+        "00_tour",
+        "01_data",
+        "02_vqvae",
+        "03_gpt_training",
+        "04_encoding",
+        "05_paper_figures",
+    ]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_parameters_are_literals_and_run_the_default(script):
+    defaults = declared_parameters(read_script(script), script.stem)
+    assert defaults
+    assert defaults.get("profile", "quick") == "quick"
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_committed_pair_equals_its_script_and_is_small(script):
+    pair = script.with_suffix(".ipynb")
+    assert is_pair(script), f"{pair.name}: differs from its .py; ./run_all.sh && ./run_all.sh pair"
+    assert pair.stat().st_size < 500_000
+    text = pair.read_text()
+    for trace in (str(PROJECT), "papermill", os.path.expanduser("~") + "/"):
+        assert trace not in text
+    executed = nbformat.read(pair, as_version=4)
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in code)
+    assert not [o for cell in code for o in cell.outputs if o.output_type == "error"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=NAMES)
+def test_cells_are_short_and_prose_is_there(script):
+    cells = read_script(script).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    lines = [len(source.splitlines()) for source in code]
+    assert max(lines) <= 25
+    words = sum(len(c.source.split()) for c in cells if c.cell_type == "markdown")
+    code_lines = sum(bool(line.strip()) for source in code for line in source.splitlines())
+    assert words / code_lines >= 3
+    opening = cells[0].source
+    for word in ("**Question.**", "**Reads**", "**Writes**", "**Time**", "**Hardware**"):
+        assert word in opening
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"profil": "smoke"}, "has no parameter 'profil'"),
+        ({"profile": 1}, "takes str, not int"),
+        ({"axes": "data_size"}, "takes list, not str"),
+        ({"flag": 1}, "takes bool, not int"),
+    ],
+)
+def test_wrong_parameters_are_fatal(given, message):
+    defaults = {"profile": "quick", "axes": ["data_size"], "flag": True}
+    with pytest.raises(CobeError, match=message):
+        check_parameters(given, defaults, "03_gpt_training")
+    check_parameters({"profile": "smoke", "axes": [], "flag": False}, defaults, "x")
+
+
+@pytest.mark.parametrize(
+    "cells, message",
+    [
+        ([], "0 cells tagged"),
+        (["a = 1", "b = 2"], "2 cells tagged"),
+        (["a = 1\nb = a * 2"], "not `name = literal`"),
+        (["print(1)"], "not `name = literal`"),
+    ],
+)
+def test_bad_parameters_cell_is_fatal(cells, message):
+    notebook = nbformat.v4.new_notebook()
+    for source in cells:
+        notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}))
+    with pytest.raises(CobeError, match=re.escape(message)):
+        declared_parameters(notebook, "nb")
+
+
+def test_pair_refuses_a_copy_of_an_older_script(tmp_path):
+    script = tmp_path / "00_x.py"
+    script.write_text("# %%\nprint(1)\n")
+    old = read_script(script)
+    script.write_text("# %%\nprint(2)\n")
+    with pytest.raises(CobeError, match="changed since it was executed"):
+        notebooks.paired(old, script)
+
+
+# ------------------------------------------------------------------------------------------------
+# the real driver, in a folder of its own
+
+
+def driver(*arguments, folder: Path, **options):
+    environment = os.environ | {
+        "COBE_BUILD": str(folder / "build"),
+        "COBE_FIGURES": str(folder / "figures"),
+        "COBE_DATA": str(folder / "data"),
+    }
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    return subprocess.run(
+        ["./run_all.sh", *arguments],
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    """A whole run of the smoke profile, from nothing."""
+    folder = tmp_path_factory.mktemp("smoke")
+    done = driver("--profile", "smoke", folder=folder)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return folder, done
+
+
+def tables(folder: Path) -> dict[str, pd.DataFrame]:
+    found = sorted((folder / "build/smoke").glob("*.parquet"))
+    return {path.stem: pd.read_parquet(path) for path in found}
+
+
+@pytest.mark.notebook
+def test_smoke_runs_every_notebook_and_makes_every_figure(smoke):
+    folder, done = smoke
+    for name in NAMES:
+        executed = nbformat.read(folder / f"build/smoke/{name}.ipynb", as_version=4)
+        assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code"), (
+            name
+        )
+        assert name in done.stdout
+    figures = {path.stem for path in (folder / "figures/smoke").glob("*.pdf")}
+    assert {f"fig{k}" for k in range(1, 7)} <= {name.split("_")[0] for name in figures}
+    for pdf in (folder / "figures/smoke").glob("*.pdf"):
+        assert pdf.stat().st_size > 5000
+        assert pdf.with_suffix(".png").stat().st_size > 5000
+        assert "simulated" in pdf.with_suffix(".md").read_text().lower()
+
+
+@pytest.mark.notebook
+def test_second_run_does_no_work(smoke):
+    folder, _ = smoke
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    started = time.monotonic()
+    done = driver("--profile", "smoke", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 60
+    assert done.stdout.count("nothing to do") == len(NAMES)
+    after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
+    assert before == after
+
+
+@pytest.mark.notebook
+def test_a_damaged_figure_is_noticed_and_made_again(smoke):
+    folder, _ = smoke
+    victim = next((folder / "figures/smoke").glob("fig1*.png"))
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[: len(whole) // 2])
+    done = driver("--profile", "smoke", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing to do") == len(NAMES) - 1
+    assert victim.read_bytes() == whole
+
+
+@pytest.mark.notebook
+def test_two_fresh_runs_give_identical_tables(smoke, tmp_path):
+    """The second run is interrupted on the way, as a user would, and then goes on."""
+    folder, _ = smoke
+    environment = os.environ | {
+        "COBE_BUILD": str(tmp_path / "build"),
+        "COBE_FIGURES": str(tmp_path / "figures"),
+        "COBE_DATA": str(tmp_path / "data"),
+    }
+    (tmp_path / "data").mkdir()
+    run = subprocess.Popen(
+        [sys.executable, "-m", "cobe.driver", "--profile", "smoke"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline and not list(
+        (tmp_path / "build").glob("smoke/artifacts/gpt/*")
+    ):
+        time.sleep(0.2)
+    os.killpg(run.pid, signal.SIGINT)
+    _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 130, stderr[-3000:]
+    assert "run the same command to go on" in stderr
+    done = driver("--profile", "smoke", folder=tmp_path)
+    assert done.returncode == 0, done.stderr[-5000:]
+    first, second = tables(folder), tables(tmp_path)
+    assert set(first) == set(second) and {"losses", "scores"} <= set(first)
+    for name in ("losses", "scores"):
+        pd.testing.assert_frame_equal(first[name], second[name], check_exact=True)
+
+
+@pytest.mark.notebook
+def test_failing_notebook_stops_the_run_with_its_name_and_copy(tmp_path):
+    from cobe.driver.steps import Step
+
+    script = tmp_path / "01_broken.py"
+    script.write_text('# %% tags=["parameters"]\nx = 1\n# %%\nraise ValueError("no luck")\n')
+    with pytest.raises(CobeError) as caught:
+        Step(script, {}, tmp_path / "build").run(show_progress=False)
+    message = str(caught.value)
+    assert "01_broken" in message and "ValueError: no luck" in message
+    copy = Path(message.rsplit("executed copy: ", 1)[1])
+    assert "no luck" in copy.read_text()
+    assert Step(script, {}, tmp_path / "build").done() is None
+
+
+@pytest.mark.notebook
+def test_killed_kernel_is_said(tmp_path):
+    from cobe.driver.steps import Step
+
+    script = tmp_path / "01_dies.py"
+    script.write_text('# %% tags=["parameters"]\nx = 1\n# %%\nimport os\nos.kill(os.getpid(), 9)\n')
+    with pytest.raises(CobeError, match="01_dies stopped"):
+        Step(script, {}, tmp_path / "build").run(show_progress=False)
+
+
+# ------------------------------------------------------------------------------------------------
+# bad input on the command line: one line that says what to do, before any work
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--profile", "huge"], "profile 'huge': unknown; choose one of smoke, quick, paper"),
+        (["--only", "fig9"], "--only 'fig9': no such figure; choose from fig1"),
+        (["--profile", "paper", "--data", "{tmp}/none"], "none: no such folder"),
+        (["--profile", "paper", "--data", "{tmp}"], "{tmp}"),
+        (["--data", "{tmp}/file"], "is a file"),
+        (["--data", "{tmp}/missing"], "no such folder"),
+    ],
+)
+def test_bad_command_lines(arguments, message, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = [a.format(tmp=tmp_path) for a in arguments]
+    done = driver(*arguments, folder=tmp_path / "work")
+    assert done.returncode == 1, done.stdout
+    assert message.format(tmp=tmp_path) in done.stderr
+    assert done.stderr.startswith("cobe: ") and done.stderr.count("\n") == 1
+    assert not (tmp_path / "work/build").exists()
+
+
+def test_unknown_option_is_refused(tmp_path):
+    done = driver("--profil", "smoke", "--bogus", folder=tmp_path)
+    assert done.returncode == 2 and "unrecognized arguments" in done.stderr
+
+
+def test_help_needs_no_environment(tmp_path):
+    done = subprocess.run(
+        ["bash", str(PROJECT / "run_all.sh"), "--help"],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/usr/bin:/bin"},
+        check=True,
+    )
+    for word in ("--profile", "--only", "--dry-run", "--data", "test", "lab"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize("profile", list(PROFILES))
+def test_dry_run_says_and_does_nothing(profile, tmp_path):
+    given = ["--profile", profile, "--dry-run"]
+    if profile == "paper":
+        write_tree(tmp_path / "real", [RunPlan("sub-01", "ses-002", 1, (Play("1-0"),))])
+        given += ["--data", str(tmp_path / "real")]
+    done = driver(*given, folder=tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert name in done.stdout
+    assert "cells:" in done.stdout
+    if profile == "paper":
+        assert "GiB" in done.stdout and "GPU" in done.stdout
+    assert not (tmp_path / "work/build").exists()
+
+
+def test_no_python_is_said(tmp_path):
+    """A machine with bash and the usual tools, but no python 3.11 or newer."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "dirname", "cat", "mkdir", "tail", "grep", "head"):
+        found = subprocess.run(["which", name], capture_output=True, text=True, check=True)
+        (tools / name).symlink_to(found.stdout.strip())
+    project = _copy_of_driver(tmp_path)
+    done = subprocess.run(
+        ["bash", "run_all.sh"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        env={"PATH": str(tools)},
+    )
+    assert done.returncode == 1
+    assert "python 3.11 to 3.14: not found; install one" in done.stderr
+
+
+def test_no_network_at_install_is_said(tmp_path):
+    project = _copy_of_driver(tmp_path)
+    (project / "requirements.txt").write_text("numpy==2.4.6\n")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
+        "PIP_NO_CACHE_DIR": "1",
+        "PIP_RETRIES": "0",
+    }
+    done = subprocess.run(
+        ["bash", "run_all.sh"], cwd=project, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 1
+    assert "no network" in done.stderr
+    log = json.dumps((project / "build/install.log").read_text())
+    assert "127.0.0.1" in log
+
+
+def _copy_of_driver(tmp_path: Path) -> Path:
+    project = tmp_path / "project"
+    (project / "src/cobe/core").mkdir(parents=True)
+    for name in ("run_all.sh", "requirements.txt", "src/cobe/core/environment.py"):
+        (project / name).write_bytes((PROJECT / name).read_bytes())
+    return project

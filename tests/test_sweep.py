@@ -1,0 +1,197 @@
+"""The stages: reuse, bad input before long work, who may see what, scores of a planted relation."""
+
+import re
+from dataclasses import replace
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+
+from brain_tree import Play, RunPlan, atlas_image, write_tree
+from cobe.brain.dataset import read_dataset
+from cobe.core.artifacts import Store
+from cobe.core.config import PROFILES, TR_S
+from cobe.core.errors import CobeError
+from cobe.core.paths import PROJECT
+from cobe.sweep import jobs, models, scores
+from cobe.sweep import pipeline as stages
+from cobe.sweep.jobs import Job, make_all
+
+PLAYS = (Play("1-0"), Play("4-1", 15.0), Play("5-0", 12.0))
+
+
+def quiet(root):
+    return Store(root, announce=lambda line: None)
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A paper pipeline on a tree with the real names: three sessions of one run."""
+    plans = [RunPlan("sub-01", f"ses-00{k}", 1, PLAYS) for k in (2, 3, 4)]
+    write_tree(tmp_path / "data", plans)
+    store = quiet(tmp_path / "store")
+    atlas = store.make(
+        "atlas",
+        params={},
+        write=lambda path: nibabel.save(atlas_image(), path),
+        suffix=".nii.gz",
+    )
+    profile = replace(PROFILES["paper"], video_sessions=1)
+    return stages.Pipeline(profile, store, tmp_path / "data", atlas)
+
+
+def test_missing_rom_is_said_before_any_replay_is_played(real):
+    dataset = stages.inventory(real)
+    with pytest.raises(CobeError, match=r"(?i)rom") as caught:
+        stages.frames(real, dataset)
+    assert "\n" not in str(caught.value)
+    assert not list(real.store.root.glob("frames/*"))
+
+
+def test_roles_keep_sessions_apart(real):
+    roles = stages.video_roles(real, stages.inventory(real))
+    by_session = roles.groupby("session").role.apply(set).to_dict()
+    assert by_session == {
+        "ses-002": {"video_train", "video_val"},
+        "ses-003": {"ridge"},
+        "ses-004": {"ridge"},
+    }
+    assert roles[roles.role == "video_val"].row.tolist() == [2]
+    assert len(stages.repetition_keys(roles, "ridge")) == 6
+
+
+def test_bold_stage_reuses_and_notices_a_corrupt_volume(real):
+    dataset = stages.inventory(real)
+    first = stages.parcel_bold(real, dataset)
+    again = stages.parcel_bold(real, dataset)
+    assert not any(item.reused for item in first.values())
+    assert all(item.reused for item in again.values())
+    run = stages.usable_runs(dataset)[0]
+    assert stages.load_bold(first[run.key]).shape[0] == run.n_trs
+    content = run.bold.read_bytes()
+    run.bold.write_bytes(content[: len(content) // 2])
+    cut = read_dataset(real.data)
+    assert [one.key for one in cut.runs if not one.usable] == [run.key]
+    with pytest.raises(CobeError, match=re.escape(run.bold.name)):
+        stages.parcel_bold(real, dataset)
+    assert all(stages.parcel_bold(real, cut)[key].reused for key in first if key != run.key)
+
+
+def test_embedded_dataset_that_was_not_made_says_who_makes_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("COBE_BUILD", str(tmp_path / "build"))
+    pipeline = stages.open_pipeline("smoke", str(tmp_path))
+    with pytest.raises(CobeError, match="run notebook 01_data"):
+        stages.inventory(pipeline)
+
+
+def test_a_folder_without_a_dataset_is_refused(real, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CobeError, match="empty"):
+        stages.inventory(replace(real, data=tmp_path / "empty"))
+
+
+def _write_number(path, number):
+    path.write_text(str(number))
+
+
+def _write_then_fail(path, number):
+    path.write_text(str(number))
+    if number == 1:
+        raise CobeError("job 1: cannot be done; do something else")
+
+
+def test_jobs_come_back_in_order_and_only_what_is_missing_is_made(tmp_path):
+    store = quiet(tmp_path)
+    made = make_all(store, [Job(f"n/{k}", _write_number, (k,), {}) for k in range(5)], "x", "y")
+    assert [item.path.read_text() for item in made] == list("01234")
+    made[2].path.write_text("damaged")
+    again = make_all(store, [Job(f"n/{k}", _write_number, (k,), {}) for k in range(5)], "x", "y")
+    assert [item.reused for item in again] == [True, True, False, True, True]
+    assert again[2].path.read_text() == "2"
+
+
+def test_a_failing_job_keeps_what_the_others_made(tmp_path):
+    store = quiet(tmp_path)
+    tasks = [Job(f"n/{k}", _write_then_fail, (k,), {}) for k in range(4)]
+    with pytest.raises(CobeError, match="job 1: cannot be done; do something else"):
+        make_all(store, tasks, "x", "y")
+    assert store.find("n/0", params={}) is not None
+    assert store.find("n/1", params={}) is None
+
+
+def clip_table(n_clips, sessions):
+    """One repetition per session, clips side by side."""
+    rows = []
+    for session in sessions:
+        start_s = np.arange(n_clips) * 64 / 60
+        rows.append(
+            pd.DataFrame(
+                {
+                    "subject": "sub-x",
+                    "session": session,
+                    "run": 1,
+                    "row": 0,
+                    "clip": np.arange(n_clips),
+                    "start_s": start_s,
+                    "end_s": start_s + 64 / 60,
+                }
+            )
+        )
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_scores_find_a_planted_delay_and_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    clips = clip_table(300, ["ses-001", "ses-002", "ses-003"])
+    features = rng.standard_normal((len(clips), 4)).astype(np.float32)
+    n_trs = int(300 * 64 / 60 / TR_S)
+    protocol = replace(PROFILES["quick"].protocol, n_permutations=200)
+    bold = {}
+    for key in {("sub-x", session, 1) for session in clips.session}:
+        x = np.nan_to_num(scores.run_features(features, clips, key, n_trs))
+        answer = np.roll(x @ [1.0, -1.0, 0.5, 0.0], 3)
+        noise = rng.standard_normal((n_trs, 10))
+        bold[key] = np.column_stack([answer + 0.3 * noise[:, 0], noise[:, 1:]]).astype(np.float32)
+    table = scores.score_features(features, clips, bold, protocol)
+    overall = table[(table.held_out == "all") & (table.summary == "target")]
+    assert overall.r.iloc[0] > 0.8 and overall.q.iloc[0] < 0.05
+    assert (overall.q.iloc[1:] > 0.05).all()
+    units = scores.session_scores(table.assign(cell="c", features="gpt"))
+    assert sorted(units.held_out) == ["ses-001", "ses-002", "ses-003"]
+
+
+def test_only_the_simulation_knows_the_truth():
+    """No room on the analysis path so much as names the folder in which the truth lies."""
+    for room in ("core", "stimulus", "brain", "video", "encoding", "sweep", "report"):
+        for path in (PROJECT / "src/cobe" / room).rglob("*.py"):
+            assert "truth" not in path.read_text().lower().replace("ground truth", ""), path
+    readers = [p.stem for p in (PROJECT / "notebooks").glob("*.py") if '"truth"' in p.read_text()]
+    assert readers == ["04_encoding"]
+
+
+def test_spread_clips_and_sampler_stay_inside_their_stores():
+    class Fake:
+        def __init__(self, n_frames):
+            self.shape = (n_frames, 2, 2, 3)
+            self.asked = []
+
+        def clips(self, starts):
+            self.asked += list(starts)
+            return np.zeros((len(starts), 16, 2, 2, 3), np.uint8)
+
+    stores = [Fake(64), Fake(200), Fake(1000)]
+    assert models.spread_clips(stores, 12).shape[0] == 12
+    sample = models._clip_sampler(stores)
+    assert sample(np.random.default_rng(0), 500).shape[0] == 500
+    for store in stores:
+        assert min(store.asked) >= 0 and max(store.asked) <= store.shape[0] - 64
+    assert stores[0].asked.count(0) >= 1
+    with pytest.raises(CobeError, match="shorter than one clip"):
+        models._clip_sampler([Fake(63)])
+
+
+def test_workers_do_not_announce_reuse(tmp_path, capsys):
+    jobs._make(tmp_path, Job("n", _write_number, (1,), {}))
+    jobs._make(tmp_path, Job("n", _write_number, (1,), {}))
+    assert capsys.readouterr().err == ""
