@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 
 from brain_tree import Play, RunPlan, write_tree
@@ -143,6 +144,13 @@ def smoke(tmp_path_factory):
     return folder, done
 
 
+def _environment(process) -> str:
+    try:
+        return process.environ().get("COBE_BUILD", "")
+    except psutil.Error:
+        return ""
+
+
 def tables(folder: Path) -> dict[str, pd.DataFrame]:
     found = sorted((folder / "build/smoke").glob("*.parquet"))
     return {path.stem: pd.read_parquet(path) for path in found}
@@ -218,6 +226,8 @@ def test_two_fresh_runs_give_identical_tables(smoke, tmp_path):
     _, stderr = run.communicate(timeout=60)
     assert run.returncode == 130, stderr[-3000:]
     assert "run the same command to go on" in stderr
+    left = [p.cmdline() for p in psutil.process_iter() if str(tmp_path) in _environment(p)]
+    assert not left
     done = driver("--profile", "smoke", folder=tmp_path)
     assert done.returncode == 0, done.stderr[-5000:]
     first, second = tables(folder), tables(tmp_path)

@@ -92,7 +92,7 @@ def test_best_validation_weights_are_kept(tokens, codebook):
 
 def test_log_counts(whole):
     model, log, timing = whole
-    assert log.step.tolist() == [0, 4, 8, 12, 16, 20]
+    assert log.step.tolist() == [0, 1, 3, 7, 13, 20]
     assert log.tokens_seen.tolist() == [n * 8 * 8 for n in log.step]
     assert log.epoch.iloc[-1] == pytest.approx(20 * 8 / len(TRAIN_ROWS))
     assert np.isnan(log.train_loss.iloc[0])
@@ -193,12 +193,12 @@ def test_schedule_spans_the_run():
 
 
 @pytest.mark.parametrize(("n_steps", "n_evals"), [(20, 5), (7, 3), (3, 10), (1, 1)])
-def test_validations_are_evenly_spaced_and_include_both_ends(n_steps, n_evals):
+def test_validations_are_denser_at_the_start_and_include_both_ends(n_steps, n_evals):
     steps = eval_steps(n_steps, n_evals)
     assert steps[0] == 0
     assert steps[-1] == n_steps
     assert len(set(steps)) == len(steps) == min(n_evals, n_steps) + 1
-    assert np.ptp(np.diff(steps)) <= 1
+    assert (np.diff(steps, 2) >= -1).all()
 
 
 def test_training_leaves_global_state_alone(tokens, codebook):

@@ -68,7 +68,7 @@ def measure(
 
 
 def _compare(cell, tokens, codebook, batch_size, n_steps, repeats) -> list[dict]:
-    cfg = TrainConfig(n_steps=n_steps, batch_size=batch_size, n_evals=1)
+    cfg = TrainConfig(n_steps=n_steps, batch_size=batch_size, n_evals=1, dropout=0.0)
     train_rows, val_rows = np.arange(1, len(tokens) - 2), np.array([len(tokens) - 1])
     bare = _BareLoop(cell, tokens, batch_size)
     ours_s, peer_s = [], []

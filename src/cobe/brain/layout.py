@@ -19,7 +19,7 @@ _RAW_KINDS = {"bold.nii.gz": "bold", "bold.json": "json", "events.tsv": "events"
 _RAW = re.compile(r"bold\.nii\.gz|bold\.json|events\.tsv")
 _FMRIPREP = re.compile(r"desc-confounds_timeseries\.tsv|space-\w+_desc-preproc_bold\.nii\.gz")
 # Never inside these lies a dataset, and some of them are large.
-_SKIPPED = re.compile(r"sub-|ses-|\.|stimuli$|code$|figures$|logs$|truth$")
+_SKIPPED = re.compile(r"sub-|ses-|\.|stimuli$|code$|figures$|logs$")
 
 
 @dataclass(frozen=True)

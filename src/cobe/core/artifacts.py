@@ -143,7 +143,8 @@ def age_text(created_s: float) -> str:
 
 
 @contextmanager
-def _readable_os_errors(path: Path):
+def readable_os_errors(path: Path):
+    """Turn a full disk, a missing permission and the like into a `CobeError` with a remedy."""
     remedies = {
         errno.ENOSPC: "the disk is full; free some space and run the same command again",
         errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
@@ -259,7 +260,7 @@ class Store:
         description = dict(params=params, inputs=inputs, code=code)
         key = self.key(name, **description)
         path = self._path(name, key, suffix)
-        with _readable_os_errors(path):
+        with readable_os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _lock(self.root / ".locks" / key):
                 found = self.find(name, **description, suffix=suffix)

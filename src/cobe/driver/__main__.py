@@ -12,7 +12,7 @@ from pathlib import Path
 
 import nbformat
 
-from cobe.core.artifacts import age_text
+from cobe.core.artifacts import age_text, readable_os_errors
 from cobe.core.config import PROFILES, Profile, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT, build_dir, data_dir, figures_dir
@@ -198,7 +198,8 @@ def main(arguments: list[str]) -> int:
         if options.command == "pair":
             pair()
         else:
-            run_figures(options)
+            with readable_os_errors(build_dir(options.profile)):
+                run_figures(options)
     except CobeError as error:
         print(f"cobe: {error}", file=sys.stderr)
         return 130 if str(error).startswith("interrupted") else 1

@@ -111,7 +111,7 @@ class Step:
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
         try:
-            with PeakMemory() as memory:
+            with Watch() as watch:
                 self._execute(show_progress)
         finally:
             os.environ.clear()
@@ -120,7 +120,7 @@ class Step:
         touched.unlink(missing_ok=True)
         record = self._wanted() | {
             "seconds": round(time.time() - started_s, 1),
-            "peak_gib": round(memory.peak_bytes / 2**30, 2),
+            "peak_gib": round(watch.peak_bytes / 2**30, 2),
             "made_s": time.time(),
             "artifacts": artifacts,
             "products": self._new_products(started_s),
@@ -172,14 +172,17 @@ def _room_fingerprint(room: str) -> str:
     return "".join(fingerprint(module) for module in modules)
 
 
-class PeakMemory:
-    """Peak memory of this process and all below it, sampled twice a second.
+class Watch:
+    """Peak memory of all processes below this one, sampled twice a second, and their end.
 
-    Proportional set size, so that pages shared by worker processes count once.
+    Memory is the proportional set size, so that pages shared by worker processes count once.
+    Whatever was started below this process since then is ended on exit: a kernel that was killed
+    cannot end its own workers.
     """
 
     def __enter__(self):
         self.peak_bytes = 0
+        self._seen: set[psutil.Process] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
@@ -188,14 +191,20 @@ class PeakMemory:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+        for process in self._seen:
+            # compares the time of creation too: a number that is used again is another process
+            if process.is_running():
+                process.kill()
 
     def _sample(self):
         while not self._stop.wait(0.5):
             me = psutil.Process()
+            below = me.children(recursive=True)
+            self._seen.update(below)
             total = 0
-            for process in [me, *me.children(recursive=True)]:
+            for process in [me, *below]:
                 try:
                     total += process.memory_full_info().pss
-                except (psutil.Error, AttributeError):
+                except psutil.Error:
                     continue
             self.peak_bytes = max(self.peak_bytes, total)

@@ -81,9 +81,16 @@ def learning_rate(step: int, n_steps: int, peak: float) -> float:
 
 
 def eval_steps(n_steps: int, n_evals: int) -> list[int]:
-    """Steps done at which to validate: 0 and `n_evals` evenly spaced, the last one in."""
+    """Steps done at which to validate: 0 and `n_evals` more, the last step among them.
+
+    They grow with the square of their number, so that the early minimum of a small training set,
+    which overfits within some tens of steps, is not stepped over.
+    """
     n_evals = max(1, min(n_evals, n_steps))
-    return [0, *(round(n_steps * (i + 1) / n_evals) for i in range(n_evals))]
+    steps = [0]
+    for i in range(1, n_evals + 1):
+        steps.append(max(steps[-1] + 1, round(n_steps * (i / n_evals) ** 2)))
+    return steps
 
 
 @contextmanager
