@@ -112,8 +112,9 @@ print(overall.pivot_table(index=["features", "cell"], columns="subject", values=
 #
 # ## Against chance
 #
-# Chance is what remains when blocks of 40 volumes (a minute) of the prediction are shuffled inside
-# each run: the slow rhythm of both series stays, their relation goes.
+# Chance is what the same regression reaches when blocks of at least 40 volumes (a minute) of BOLD
+# change places inside each run and every fold is fitted again: the slow rhythm of both series stays,
+# their relation goes. The same moves are made for all parcels.
 
 # %%
 base_rows = table[(table.cell == base.name) & (table.held_out == "all")]
@@ -123,6 +124,11 @@ print(base_rows[base_rows.summary == "mean"][columns].round(4).to_string(index=F
 parcels = base_rows[base_rows.summary == "target"]
 print("parcels with q < .05 (false discovery rate):")
 print((parcels.q < 0.05).groupby(parcels.subject).sum().to_string())
+groups_held_out = table[table.held_out != "all"].held_out.nunique()
+edge = int(parcels.n_alpha_edge.sum())
+print(
+    f"penalties at an edge of the grid: {edge} of {len(parcels) * groups_held_out} (parcel, fold) pairs"
+)
 
 # %% [markdown]
 # ## Trained against untrained

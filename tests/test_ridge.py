@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from himalaya.ridge import RidgeCV
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
@@ -272,3 +273,29 @@ def test_benchmark_agrees_with_its_peer():
     )
     assert found["targets with the same penalty"]["value"] == 1
     assert found["largest difference of test r"]["value"] < 1e-5
+
+
+def test_silent_nan_of_the_decomposition_is_mended_or_said(monkeypatch):
+    """Single-precision LAPACK can hand back NaN for a matrix of low rank, without an error."""
+    rng = np.random.default_rng(0)
+    xs = [rng.standard_normal((60, 6)).astype(np.float32) for _ in range(3)]
+    for x in xs:
+        x[:, 3:] = 0  # buttons that nobody presses
+    ys = [x @ rng.standard_normal((6, 4)) + rng.standard_normal((60, 4)) for x in xs]
+    options = dict(groups=[0, 1, 2], delays_tr=(0,), alphas=(1.0, 100.0))
+    wanted = fit(xs, ys, **options)
+    real = torch.linalg.eigh
+
+    def broken(matrix):
+        values, vectors = real(matrix)
+        return values, vectors * (float("nan") if matrix.dtype == torch.float32 else 1)
+
+    monkeypatch.setattr(solver.torch.linalg, "eigh", broken)
+    found = fit(xs, ys, **options)
+    np.testing.assert_allclose(found.weights, wanted.weights, atol=1e-5)
+    np.testing.assert_array_equal(found.alphas, wanted.alphas)
+    monkeypatch.setattr(
+        solver.torch.linalg, "eigh", lambda m: (torch.ones(len(m)), m * float("nan"))
+    )
+    with pytest.raises(CobeError, match="no eigenvectors"):
+        fit(xs, ys, **options)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
+from cobe.core.errors import CobeError
+
 BATCH_BYTES = 8 * 2**20  # near the caches: what is done to a batch is bound by memory
 KEPT_BYTES = 128 * 2**20
 
@@ -90,6 +92,11 @@ def solve(parts, grid, missing, relative_alphas=False):
         sse, total, n = system.score(fold, grid, relative_alphas)
         mse += sse / (n * n_folds)
         var += total / (n * n_folds)
+    if not np.isfinite(mse[:, ~unusable]).all():
+        raise CobeError(
+            "ridge: cross-validated errors are not finite; look for huge values among the features "
+            "or responses, or use dtype float64"
+        )
     best = mse.argmin(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = 1 - mse[best, np.arange(n_targets)] / var
@@ -114,12 +121,27 @@ def solve(parts, grid, missing, relative_alphas=False):
 
 
 def eigh(matrix):
-    """Eigenvalues, not below 0, and eigenvectors of a symmetric matrix."""
-    try:
-        values, vectors = torch.linalg.eigh(matrix)
-    except torch.linalg.LinAlgError:  # ill-conditioned in single precision
-        values, vectors = (a.to(matrix.dtype) for a in torch.linalg.eigh(matrix.double()))
-    return values.clamp_(min=0), vectors
+    """Eigenvalues, not below 0, and eigenvectors of a symmetric matrix.
+
+    In single precision LAPACK may fail to converge on a matrix of low rank (a button that is never
+    pressed makes several columns of zeros), or hand back NaN without saying so.
+
+    Raises
+    ------
+    CobeError
+        There is no decomposition in double precision either.
+    """
+    for dtype in (matrix.dtype, torch.float64):
+        try:
+            values, vectors = torch.linalg.eigh(matrix.to(dtype))
+        except torch.linalg.LinAlgError:
+            continue
+        if torch.isfinite(values).all() and torch.isfinite(vectors).all():
+            return values.to(matrix.dtype).clamp_(min=0), vectors.to(matrix.dtype)
+    raise CobeError(
+        f"features: their {len(matrix)} x {len(matrix)} covariance has no eigenvectors; look for "
+        "huge values among the features"
+    )
 
 
 def _batches(n_targets, bytes_per_target):
