@@ -89,7 +89,7 @@ def save_figure(
     return Saved(name, (f"{name}.pdf", f"{name}.png"), f"{name}.md", made_by)
 
 
-def preview(path: Path, width_px: int = 700, n_colours: int = 48) -> bytes:
+def preview(path: Path, width_px: int = 640, n_colours: int = 24) -> bytes:
     """A small PNG of a saved figure, light enough to be kept inside a notebook.
 
     Parameters
