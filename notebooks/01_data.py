@@ -155,7 +155,8 @@ ax.invert_yaxis()
 # %% [markdown]
 # *What to see:* each run is a few repetitions with gaps of six seconds between them (a text screen);
 # whole repetitions are missing where a replay was lost; every run ends with volumes after the last
-# play. *What it does not show:* the volumes that are lost again later, because their delayed
-# features would reach into a gap. Notebook 04 counts those.
+# play. *What it does not show:* which volumes the regression uses. It takes those that clips cover
+# for at least half, and loses others because their delayed features would reach into a gap.
+# Notebook 04 counts them.
 #
 # **Next:** [02 · the VQ-VAE](02_vqvae.ipynb).

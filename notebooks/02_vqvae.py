@@ -121,8 +121,8 @@ stay = (tokens.codes[:, 1:] == tokens.codes[:, :-1]).mean()
 print("tokens equal to the one before them in time:", round(float(stay), 3))
 
 # %% [markdown]
-# The last number is a bar for the next notebook: a predictor that only says "as before" is right
-# that often.
+# The last number hints at a bar for the next notebook: a predictor that only says "as before" is
+# right about that often.
 
 # %%
 example = tokens.codes[tokens.clips.index[(tokens.clips.role == "video_val")][10]]

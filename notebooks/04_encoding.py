@@ -186,7 +186,8 @@ if study.simulated:
     )
 
 # %% [markdown]
-# *What to see:* nothing is found in `null` parcels, where nothing was planted, and no region exceeds
-# its ceiling. *What it does not show:* that real brains are made like this one.
+# *What to see:* next to nothing is found in `null` parcels, where nothing was planted (a false
+# discovery rate of 5 % allows some), and no region exceeds its ceiling. *What it does not show:* that
+# real brains are made like this one.
 #
 # **Next:** [05 · the figures of the paper](05_paper_figures.ipynb).

@@ -55,13 +55,15 @@ print("loss table  (n_rows, n_columns):", losses.shape)
 print("score table (n_rows, n_columns):", table.shape)
 
 # %% [markdown]
-# The two tables are kept beside the executed notebooks, with every digit.
+# The two tables are kept beside the executed notebooks, with every digit, if all axes were asked for.
 
 # %%
 from cobe.core.paths import build_dir, figures_dir
 
-losses.to_parquet(build_dir(profile) / "losses.parquet")
-table.to_parquet(build_dir(profile) / "scores.parquet")
+complete = len(axes) == len(study.profile.axes)
+if complete:
+    losses.to_parquet(build_dir(profile) / "losses.parquet")
+    table.to_parquet(build_dir(profile) / "scores.parquet")
 folder = figures_dir(profile)
 
 # %% [markdown]
@@ -108,7 +110,8 @@ show("fig1_data_size")
 # %% [markdown]
 # *What to see:* more video lowers the loss and stops overfitting. The brain score moves far less than
 # the loss does, and the untrained diamond is never far away. *What it does not show:* what more data
-# of one participant buys against more participants; every subset here is balanced.
+# of one participant buys against more participants: every subset here is spread over participants, to
+# within a chunk of 1,000 frames (the smallest holds three of them).
 #
 # ### Width
 
@@ -200,7 +203,7 @@ contents = {
     "table_hyperparameters": hyperparameter_table(study.profile),
     "table_timing": timing_table(seconds),
 }
-for name, rows in contents.items():
+for name, rows in contents.items() if complete else ():
     saved.append(save_table(rows, name, folder, TABLE_CAPTIONS[name], made_by))
 print(contents["table_model_size"].to_string(index=False))
 

@@ -274,6 +274,7 @@ class Store:
         _remove(temporary)
         _remove(path)
         checkpoint = path.with_name(f".checkpoint-{path.name}")
+        resumed = checkpoint.exists()
         started = time.perf_counter()
         try:
             write(temporary, checkpoint) if resumable else write(temporary)
@@ -292,6 +293,7 @@ class Store:
                 for label, item in sorted(inputs.items())
             },
             "seconds": round(seconds, 3),
+            "resumed": resumed,
             "created_s": round(time.time(), 3),
             **environment(),
         }

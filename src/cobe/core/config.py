@@ -299,9 +299,9 @@ PROFILES = {
         train=TrainConfig(
             n_steps=145_000, batch_size=64, learning_rate=7.3e-4, n_evals=100, dropout=0.2
         ),
-        base=Cell(n_frames=6_000_000, hidden=576, n_layers=8, n_heads=4),
+        base=Cell(n_frames=4_000_000, hidden=576, n_layers=8, n_heads=4),
         axes=_axes(
-            (10_000, 100_000, 1_000_000, 6_000_000),
+            (10_000, 100_000, 1_000_000, 4_000_000),
             (8, 16, 32, 64, 128, 256, 576, 1024),
             (1, 2, 4, 8, 16),
             (1, 2, 4, 8),

@@ -12,6 +12,7 @@ PACKAGE = "cobe"
 # Where things are kept and how they are announced changes no result. Profiles and cells reach
 # a result through its parameters.
 BLIND_TO = f"{PACKAGE}.core"
+SEEN_IN_IT = (f"{PACKAGE}.core.seeds",)
 
 
 @cache
@@ -26,13 +27,15 @@ def fingerprint(module: str) -> str:
     Returns
     -------
     digest : str
-        SHA-256 in hex. `cobe.core` does not count; editing a comment or a docstring neither.
+        SHA-256 in hex. Of `cobe.core` only the seeds count. Comments and docstrings
+        do not.
     """
     seen: dict[str, str] = {}
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or name.startswith(BLIND_TO) or name == PACKAGE:
+        blind = name.startswith(BLIND_TO) and name not in SEEN_IN_IT
+        if name in seen or blind or name == PACKAGE:
             continue
         source = _source(name)
         if source is None:

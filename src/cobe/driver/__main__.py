@@ -87,7 +87,7 @@ def plan(profile: Profile, data: str, figures: list[str]) -> list[Step]:
         given = {key: value for key, value in wanted.items() if key in defaults}
         check_parameters(given, defaults, script.stem)
         products = figures_dir(profile.name) if script.stem == PAPER_NOTEBOOK else None
-        steps.append(Step(script, given, build_dir(profile.name), products))
+        steps.append(Step(script, given, build_dir(profile.name), products, profile))
     return steps
 
 
@@ -167,11 +167,12 @@ def pair() -> None:
     CobeError
         A notebook has not been run, or changed since.
     """
-    for script in notebook_scripts():
-        executed = build_dir("quick") / f"{script.stem}.ipynb"
-        if not executed.is_file():
-            raise CobeError(f"{executed}: not there; run ./run_all.sh first")
-        notebook = paired(nbformat.read(executed, as_version=4), script)
+    profile = get_profile("quick")
+    for step in plan(profile, "", figure_names(profile)):
+        if not step.done():
+            raise CobeError(f"{step.executed}: not of the whole default; run ./run_all.sh first")
+        script = step.script
+        notebook = paired(nbformat.read(step.executed, as_version=4), script)
         nbformat.write(notebook, script.with_suffix(".ipynb"))
         print(script.with_suffix(".ipynb").relative_to(PROJECT))
 

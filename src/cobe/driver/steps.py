@@ -16,10 +16,11 @@ import papermill
 import psutil
 from papermill.exceptions import PapermillExecutionError
 
-from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact
+from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact, plain
+from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
-from cobe.core.paths import PROJECT
+from cobe.core.paths import PROJECT, data_dir
 from cobe.driver.notebooks import read_script
 
 # modules that a notebook may use: a change in any of them means that it must run again
@@ -43,12 +44,15 @@ class Step:
         Folder of the executed copy and of the step's record.
     products : Path or None
         Folder that the step writes besides artifacts (the figures), watched for damage.
+    profile : Profile or None
+        What its name stood for in this run.
     """
 
     script: Path
     parameters: dict
     build: Path
     products: Path | None = None
+    profile: Profile | None = None
 
     @property
     def name(self) -> str:
@@ -69,11 +73,20 @@ class Step:
         return {
             "source": hashlib.sha256(self.script.read_bytes()).hexdigest(),
             "parameters": self.parameters,
+            "profile": plain(self.profile),
+            "data": str(data_dir(self.parameters.get("data", ""))),
+            "packages": content_sha256(PROJECT / "requirements.txt"),
             "code": hashlib.sha256(json.dumps(modules).encode()).hexdigest(),
         }
 
     def done(self) -> dict | None:
-        """The record of an earlier run of exactly this, if all that it made is intact."""
+        """The record of an earlier run of exactly this, if all that it made is intact.
+
+        A step on data that cobe did not make is never done: its artifacts know the files that they
+        were made from, and make running it again cheap.
+        """
+        if self.profile is not None and self.profile.plan is None:
+            return None
         try:
             record = json.loads(self._record.read_text())
         except (OSError, ValueError):

@@ -28,7 +28,7 @@ TABLE_CAPTIONS = {
     "table_timing": (
         "Seconds that each stage took when it was made, with its device and date. Stages of many "
         "replays or runs are summed over processes that ran side by side; each GPT cell has one "
-        "thread."
+        "thread. Of a stage that was interrupted and resumed it is the last sitting."
     ),
 }
 

@@ -15,7 +15,6 @@ from cobe.brain.dataset import Dataset
 from cobe.core.artifacts import Artifact
 from cobe.core.config import CLIP_SPAN_FRAMES, Cell, Profile, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
-from cobe.core.parallel import n_workers
 from cobe.stimulus.frames import open_frames
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
@@ -57,10 +56,16 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
     keys = train_keys + val_keys
     return pipeline.store.make(
         "vqvae",
-        params={"vqvae": cfg, "n_val_clips": N_VAL_CLIPS, "threads": VQVAE_THREADS},
+        params={
+            "vqvae": cfg,
+            "n_val_clips": N_VAL_CLIPS,
+            "threads": VQVAE_THREADS,
+            "train": train_keys,
+            "val": val_keys,
+        },
         inputs={"/".join(map(str, key)): stores[key] for key in keys},
         write=write,
-        code=("cobe.video.vqvae_train",),
+        code=("cobe.video.vqvae_train", "cobe.sweep.models"),
         resumable=True,
     )
 
@@ -136,7 +141,7 @@ def tokens(
 
     def write(path: Path):
         path.mkdir()
-        torch.set_num_threads(n_workers())
+        torch.set_num_threads(VQVAE_THREADS)
         model = VQVAE.load(trained.path)
         rows = list(roles.itertuples(index=False))
         opened = [open_frames(stores[tuple(row[:4])].path) for row in rows]
@@ -153,7 +158,7 @@ def tokens(
 
     return pipeline.store.make(
         "tokens",
-        params={"roles": roles.to_dict("list")},
+        params={"roles": roles.to_dict("list"), "threads": VQVAE_THREADS},
         inputs={"vqvae": trained} | {f"frames {key}": item for key, item in stores.items()},
         write=write,
         code=("cobe.video.tokens",),
@@ -198,8 +203,23 @@ def video_stages(pipeline: Pipeline) -> VideoStages:
     dataset = inventory(pipeline)
     stores = frames(pipeline, dataset)
     roles = video_roles(pipeline, dataset)
+    _check_enough_video(pipeline.profile, stores, roles)
     trained = vqvae(pipeline, stores, roles)
     return VideoStages(dataset, stores, roles, trained, tokens(pipeline, stores, roles, trained))
+
+
+def _check_enough_video(profile: Profile, stores, roles: pd.DataFrame) -> None:
+    """Say that a data size is out of reach before the VQ-VAE is trained, not after."""
+    keys = repetition_keys(roles, "video_train")
+    n_clips = sum(open_frames(stores[key].path).shape[0] // CLIP_SPAN_FRAMES for key in keys)
+    cells = [cell for axis in profile.axes for cell in axis_cells(profile, axis)]
+    largest = max(cell.n_frames for cell in cells)
+    if largest // CLIP_SPAN_FRAMES > n_clips:
+        raise CobeError(
+            f"profile {profile.name!r}: its largest cell trains on {largest:,} frames, and the "
+            f"video sessions hold {n_clips * CLIP_SPAN_FRAMES:,}; lower n_frames, or give the "
+            "video model more sessions"
+        )
 
 
 def _write_cell(
@@ -269,7 +289,7 @@ def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> d
             (cell, cfg, tokenised),
             params={"cell": cell, "train": cfg if cell.trained else None},
             inputs={"tokens": tokenised},
-            code=("cobe.video.train",),
+            code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.models"),
             resumable=True,
         )
         for cell in cells

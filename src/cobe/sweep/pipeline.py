@@ -19,7 +19,7 @@ from cobe.brain.bold import parcel_series
 from cobe.brain.dataset import Dataset, Repetition, Run, read_dataset
 from cobe.brain.parcels import grey_matter_parcels
 from cobe.core.artifacts import Artifact, Store, external
-from cobe.core.config import Profile, get_profile
+from cobe.core.config import TR_S, Profile, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import build_dir, data_dir
 from cobe.encoding.splits import split_sessions
@@ -29,6 +29,7 @@ from cobe.sweep.jobs import Job, make_all
 
 PARCEL_VOXEL_MM = 6.0
 N_PARCELS = 240
+TR_TOLERANCE_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,14 @@ def dataset_root(pipeline: Pipeline) -> Path:
 
 def inventory(pipeline: Pipeline) -> Dataset:
     """Every run of the dataset, joined with its events, replays and BOLD."""
-    return read_dataset(dataset_root(pipeline))
+    dataset = read_dataset(dataset_root(pipeline))
+    for run in usable_runs(dataset):
+        if abs(run.tr_s - TR_S) > TR_TOLERANCE_S:
+            raise CobeError(
+                f"{run.name}: its repetition time is {run.tr_s} s, this pipeline's is {TR_S} s; "
+                "leave the run out, or change TR_S in cobe.core.config"
+            )
+    return dataset
 
 
 def usable_runs(dataset: Dataset) -> list[Run]:

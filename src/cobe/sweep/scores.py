@@ -227,7 +227,8 @@ def control_features(pipeline: Pipeline, video: VideoStages) -> dict[str, Artifa
         made[name] = pipeline.store.make(
             f"controls/{name}",
             params={"n_components": n_components, "pooling": pooling, "name": name},
-            inputs={"tokens": video.tokens},
+            inputs={"tokens": video.tokens}
+            | {f"frames {key}": item for key, item in video.frames.items()},
             write=lambda path, name=name: write(path, name),
             code=("cobe.encoding.controls", "cobe.stimulus.lowlevel", "cobe.sweep.scores"),
             suffix=".npz",
