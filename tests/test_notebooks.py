@@ -181,7 +181,7 @@ def test_second_run_does_no_work(smoke):
     done = driver("--profile", "smoke", folder=folder)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 60
-    assert done.stdout.count("nothing to do") == len(NAMES)
+    assert done.stdout.count(": nothing to do") == len(NAMES)
     after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     assert before == after
 
@@ -194,7 +194,7 @@ def test_a_damaged_figure_is_noticed_and_made_again(smoke):
     victim.write_bytes(whole[: len(whole) // 2])
     done = driver("--profile", "smoke", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("nothing to do") == len(NAMES) - 1
+    assert done.stdout.count("] 05") == 2 and done.stdout.count(": nothing to do") == len(NAMES) - 1
     assert victim.read_bytes() == whole
 
 

@@ -122,14 +122,15 @@ def run_figures(options: argparse.Namespace) -> None:
     _print_summary(rows, folder, figures, time.time() - started_s)
 
 
+class Interrupted(KeyboardInterrupt):
+    """An interrupt, and where it came."""
+
+
 def _run_step(step: Step, show_progress: bool) -> dict:
     try:
         return step.run(show_progress)
     except KeyboardInterrupt:
-        raise CobeError(
-            f"interrupted in notebook {step.name}: what was finished is kept; "
-            "run the same command to go on"
-        ) from None
+        raise Interrupted(f"interrupted in notebook {step.name}") from None
 
 
 def _check_data(profile: Profile, given: str) -> None:
@@ -203,10 +204,16 @@ def main(arguments: list[str]) -> int:
                 run_figures(options)
     except CobeError as error:
         print(f"cobe: {error}", file=sys.stderr)
-        return 130 if str(error).startswith("interrupted") else 1
-    except KeyboardInterrupt:
-        print("cobe: interrupted: run the same command to go on", file=sys.stderr)
-        return 130
+        return 1
+    except KeyboardInterrupt as interrupt:
+        where = str(interrupt) or "interrupted"
+        print(
+            f"cobe: {where}: what was finished is kept; run the same command to go on",
+            file=sys.stderr,
+            flush=True,
+        )
+        # the notebook client's exit hooks would wait for a kernel that has been ended
+        os._exit(130)
     return 0
 
 

@@ -125,7 +125,7 @@ class Step:
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
         try:
             with Watch() as watch:
-                self._execute(show_progress)
+                _in_thread(self._execute)
         finally:
             os.environ.clear()
             os.environ.update(saved)
@@ -152,7 +152,7 @@ class Step:
             if path.is_file() and path.stat().st_mtime >= since_s - 1
         }
 
-    def _execute(self, show_progress: bool) -> None:
+    def _execute(self) -> None:
         try:
             papermill.execute_notebook(
                 str(self.executed),
@@ -177,6 +177,28 @@ class Step:
                 f"notebook {self.name} stopped: {error}; the kernel was killed, perhaps for want "
                 f"of memory; executed copy: {self.executed}"
             ) from error
+
+
+def _in_thread(function) -> None:
+    """Call a function in a thread of its own, so that an interrupt reaches the caller at once.
+
+    In the main thread the notebook client would catch the interrupt, and wait for a kernel that is
+    busy; nothing of the kernel's needs saving, since finished artifacts are on disk.
+    """
+    raised = []
+
+    def call():
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if raised:
+        raise raised[0]
 
 
 def _room_fingerprint(room: str) -> str:
@@ -204,6 +226,7 @@ class Watch:
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+        self._seen.update(psutil.Process().children(recursive=True))
         for process in self._seen:
             # compares the time of creation too: a number that is used again is another process
             if process.is_running():
