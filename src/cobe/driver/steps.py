@@ -217,6 +217,7 @@ class Watch:
 
     def __enter__(self):
         self.peak_bytes = 0
+        self._before = set(psutil.Process().children(recursive=True))
         self._seen: set[psutil.Process] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -227,7 +228,7 @@ class Watch:
         self._stop.set()
         self._thread.join()
         self._seen.update(psutil.Process().children(recursive=True))
-        for process in self._seen:
+        for process in self._seen - self._before:
             # compares the time of creation too: a number that is used again is another process
             if process.is_running():
                 process.kill()
