@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -230,8 +231,9 @@ class Watch:
         self._seen.update(psutil.Process().children(recursive=True))
         for process in self._seen - self._before:
             # compares the time of creation too: a number that is used again is another process
-            if process.is_running():
-                process.kill()
+            with suppress(psutil.NoSuchProcess):  # it may end by itself in this very moment
+                if process.is_running():
+                    process.kill()
 
     def _sample(self):
         while not self._stop.wait(0.5):
