@@ -195,7 +195,9 @@ def main(arguments: list[str]) -> int:
             [sys.executable, "-m", "jupyterlab", "notebooks/00_tour.ipynb", *arguments[1:]],
         )
     options = parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # a shell starts background jobs with interrupts ignored, and Python would leave it at that
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         if options.command == "pair":
             pair()
