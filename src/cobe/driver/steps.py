@@ -92,7 +92,8 @@ class Step:
             record = json.loads(self._record.read_text())
         except (OSError, ValueError):
             return None
-        if {key: record.get(key) for key in self._wanted()} != self._wanted():
+        wanted = self._wanted()
+        if {key: record.get(key) for key in wanted} != wanted:
             return None
         if not self.executed.is_file():
             return None
