@@ -8,6 +8,8 @@ usage() {
 Usage: ./run_all.sh [figures] [--profile smoke|quick|paper] [--data DIR] [--only fig1,...] [--dry-run]
        ./run_all.sh test [pytest options]     run the test suite
        ./run_all.sh lab                       open JupyterLab on the tour
+       ./run_all.sh fetch [--subject SUB ...] [--sessions N] [--timeseries] [--dest DIR] [--dry-run]
+                                              get real data with DataLad (fetch --help says more)
        ./run_all.sh pair                      refresh the committed notebooks from the last default run
 
 With no arguments: runs every notebook on the embedded, simulated default (profile quick) and

@@ -114,11 +114,12 @@ frame_strip(rebuilt[0], title="the same clip, rebuilt from its 64 tokens (smoke 
 
 # %%
 from cobe.sweep.scores import gpt_features, ridge_rows
+from cobe.sweep.tables import loss_table
 
 base = smoke.profile.base
 trained = models.train_cells(smoke, token_artifact, [base])
 features = gpt_features(trained[base].path, tokens, smoke.profile.protocol)
-losses = models.loss_table(trained)
+losses = loss_table(trained)
 
 print("cell:", base.name)
 print("hidden states (n_windows, hidden):", features.shape)

@@ -120,7 +120,7 @@ from cobe.brain.timeline import valid_trs
 from cobe.report.small import parcel_series_figure
 
 series = stages.parcel_bold(study, dataset)
-run = stages.usable_runs(dataset)[0]
+run = next(run for run in stages.usable_runs(dataset) if run.key in series)
 bold = stages.load_bold(series[run.key])
 
 print("runs with BOLD:", len(series))

@@ -86,6 +86,41 @@ runs = [run for run in runs_of_ridge(video.dataset, video.roles) if run.subject 
 groups = holdout_groups(runs, protocol.holdout)
 print(subject, "-", describe_folds(groups, protocol.holdout))
 
+# %%
+from cobe.encoding.design import row_counts
+
+x_runs = [run_features(features, clips, run.key, len(stages.load_bold(series[run.key]))) for run in runs]
+y_runs = [stages.load_bold(series[run.key]) for run in runs]
+print(row_counts(x_runs, y_runs, delays_tr=protocol.delays_tr, groups=groups).to_string(index=False))
+
+# %% [markdown]
+# Every volume of a run falls into one of these columns: nothing is dropped without being counted.
+#
+# ## The same regression, by another library
+#
+# The ridge here works from sums over runs (products of features with features and with BOLD), so that
+# leaving a run out is a subtraction. himalaya fits each fold from the data. Same rows, folds and
+# penalties: both have to choose the same penalty for every parcel and predict the same.
+
+# %%
+from cobe.encoding import ridge
+
+scale = np.nanmean(np.nanvar(np.concatenate(x_runs), axis=0))
+common = dict(
+    groups=[run.key for run in runs],
+    delays_tr=protocol.delays_tr,
+    alphas=[alpha * scale for alpha in protocol.alphas],
+)
+ours = ridge.fit(x_runs, y_runs, **common)
+peer = ridge.fit(x_runs, y_runs, **common, engine="himalaya")
+predicted = [np.concatenate(model.predict(x_runs)) for model in (ours, peer)]
+valid = np.isfinite(predicted[0]).all(1)
+r_between = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(p[valid].T for p in predicted))]
+
+print("weights (n_delays * n_features, n_parcels):", ours.weights.shape)
+print("parcels with the same penalty:", int((ours.alphas == peer.alphas).sum()), "of", len(ours.alphas))
+print("smallest correlation of the two predictions:", f"{min(r_between):.6f}")
+
 # %% [markdown]
 # ## Every model and every control, against every participant
 #

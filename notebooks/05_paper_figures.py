@@ -41,6 +41,7 @@ figures = [
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
 from cobe.sweep.scores import control_features, scores
+from cobe.sweep.tables import loss_table, size_table, stage_timings
 
 study = stages.open_pipeline(profile, data)
 video = models.video_stages(study)
@@ -48,7 +49,7 @@ cells = models.sweep_cells(study.profile, axes)
 trained = models.train_cells(study, video.tokens, cells + models.untrained_controls(cells))
 series = stages.parcel_bold(study, video.dataset)
 controls = control_features(study, video)
-losses = models.loss_table(trained)
+losses = loss_table(trained)
 table = scores(study, video.tokens, series, trained, controls)
 
 print("loss table  (n_rows, n_columns):", losses.shape)
@@ -167,14 +168,14 @@ import numpy as np
 
 from cobe.report.frames import fig6_predicted_frames
 from cobe.video.generate import predict_next
-from cobe.video.gpt import ConditionalGPT
+from cobe.video.gpt import load_gpt
 from cobe.video.vqvae import VQVAE
 
 if "fig6_predicted_frames" in figures:
     tokens = models.load_tokens(video.tokens)
     rows = tokens.windows_with_role("video_val")
     rows = rows[np.linspace(0, len(rows) - 1, 6).astype(int)[1:-1]]
-    model = ConditionalGPT.from_pretrained(trained[study.profile.base].path)
+    model = load_gpt(trained[study.profile.base].path, study.profile.base)
     codes = predict_next(model, tokens.codes, tokens.codebook, rows, top_k=1)
     predicted = VQVAE.load(video.vqvae.path).decode(codes)
     context, true_next = (models.clip_pixels(tokens, video.frames, r) for r in (rows - 1, rows))
@@ -196,8 +197,8 @@ show("fig6_predicted_frames")
 from cobe.report.save import save_table
 from cobe.report.tables import TABLE_CAPTIONS, hyperparameter_table, model_size_table, timing_table
 
-counts = models.size_table(trained, video.vqvae)
-seconds = models.stage_timings(video, series, trained)
+counts = size_table(trained, video.vqvae)
+seconds = stage_timings(video, series, trained)
 contents = {
     "table_model_size": model_size_table(counts),
     "table_hyperparameters": hyperparameter_table(study.profile),

@@ -182,6 +182,50 @@ LAYOUTS = {
 }
 
 
+ANATOMY = {
+    "side_by_side": "cneuromod.processed/smriprep",
+    "cneuromod_all": "anat/smriprep",
+    "old": "cneuromod.processed/smriprep",
+    "fmriprep_only": "shinobi.fmriprep/sourcedata/smriprep",
+}
+TIMESERIES = {
+    "side_by_side": "shinobi.timeseries",
+    "cneuromod_all": "shinobi/timeseries",
+    "old": "cneuromod.processed/timeseries",
+    "fmriprep_only": "shinobi.timeseries",
+}
+ATLASES = {
+    "cneuromod2026": "atlas-cneuromod26_desc-1134Parcels",
+    "schaefer1000": "atlas-Schaefer2018_desc-1000Parcels7Networks",
+    "voxel_mni": "desc-voxelwise",
+}
+
+
+def write_rest(root, subjects, layout="side_by_side"):
+    """Anatomy, integrations and extracted series, all of them links but for what is plain."""
+    anatomy, series = root / ANATOMY[layout], root / TIMESERIES[layout]
+    stimuli = root / LAYOUTS[layout][0] / "stimuli"
+    game = stimuli / GAME
+    game.mkdir(parents=True)
+    (game / "rom.sha").write_text("1e07d7998e3048fcfba4238ae96496460e91b3a5\n")
+    (game / "data.json").write_text('{"info": {}}')
+    dangling(game / "rom.md")
+    for subject in subjects:
+        for name in ("desc-brain_mask", "desc-preproc_T1w", "label-GM_probseg"):
+            dangling(anatomy / subject / "anat" / f"{subject}_{SPACE}_{name}.nii.gz")
+        for folder, name in ATLASES.items():
+            stem = f"{subject}_task-shinobi_{SPACE}_{name}"
+            dangling(series / folder / subject / f"{stem}_timeseries.h5")
+            dangling(series / folder / subject / f"{stem}_dseg.nii.gz")
+    return anatomy, stimuli, series
+
+
+def as_repository(folder):
+    """The root of a git repository, as far as a look at the folder can tell."""
+    (folder / ".git").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def write_tree(root, plans, layout="side_by_side", seed=0):
     """Write raw dataset and derivatives; returns their roots."""
     raw, fmriprep = (root / part for part in LAYOUTS[layout])

@@ -193,7 +193,7 @@ def test_absent_files_say_how_to_get_them(tmp_path):
     with pytest.raises(CobeError, match="cannot be read"):
         read_bk2(tmp_path)
     (tmp_path / "link.bk2").symlink_to("../.git/annex/objects/none")
-    with pytest.raises(CobeError, match="not downloaded; run: datalad get"):
+    with pytest.raises(CobeError, match="not downloaded; run: cd /.* && datalad get link.bk2"):
         read_bk2(tmp_path / "link.bk2")
     with pytest.raises(CobeError, match="git-annex pointer"):
         read_bk2(write(tmp_path / "pointer.bk2", b"/annex/objects/MD5E-s100--ab.bk2\n"))

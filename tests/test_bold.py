@@ -5,10 +5,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
-from nilearn.maskers import NiftiLabelsMasker
+from nilearn.maskers import NiftiLabelsMasker, NiftiMasker
+from nilearn.masking import intersect_masks
 
 from brain_tree import AFFINE, SHAPE, TR_S, Play, RunPlan, atlas_image, write_tree
-from cobe.brain.bold import parcel_series, read_confounds
+from cobe.brain.bold import common_mask, parcel_series, voxel_series
+from cobe.brain.confounds import read_confounds
 from cobe.brain.dataset import read_dataset
 from cobe.core.errors import CobeError
 
@@ -130,6 +132,93 @@ def test_an_atlas_on_a_finer_grid_is_resampled_to_the_bold(run):
     np.testing.assert_array_equal(series, parcel_series(run, atlas_image())[0])
 
 
+# ---- voxels in a mask that all runs share
+
+
+@pytest.fixture
+def three_runs(tmp_path):
+    """Runs whose brain masks differ by some voxels, as fMRIPrep's do."""
+    plays = (Play("1-0", 70.0), Play("4-1", 60.0))
+    write_tree(tmp_path, [RunPlan("sub-01", "ses-002", k, plays) for k in (1, 2, 3)])
+    runs = read_dataset(tmp_path).runs
+    rewrite(runs[0].mask, lambda mask: np.where(np.indices(SHAPE)[0] == 1, 0, mask))
+    rewrite(runs[1].mask, lambda mask: np.where(np.indices(SHAPE)[1] == 2, 0, mask))
+    return runs
+
+
+def test_common_mask_equals_nilearns_intersection(three_runs):
+    masks = [str(run.mask) for run in three_runs]
+    expected = np.asarray(intersect_masks(masks, threshold=1, connected=False).dataobj)
+    mask = common_mask(three_runs)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), expected)
+    np.testing.assert_array_equal(mask.affine, AFFINE)
+    # of 6 x 7 x 6 voxels, one plane is lost in the first run and one in the second
+    assert np.asarray(mask.dataobj).sum() == 5 * 6 * 6
+
+
+@pytest.mark.parametrize("smoothing_mm", [None, 30.0])
+def test_voxel_series_equal_nilearns_masker_exactly(three_runs, smoothing_mm):
+    mask = common_mask(three_runs)
+    for run in three_runs[:2]:
+        masker = NiftiMasker(mask, smoothing_fwhm=smoothing_mm, standardize="zscore_sample")
+        confounds, _ = load_confounds_strategy(str(run.bold), "simple", global_signal="basic")
+        expected = masker.fit_transform(str(run.bold), confounds=confounds)
+        series = voxel_series(run, mask, "simple_gs", smoothing_mm)
+        assert series.dtype == np.float32 and series.shape == (run.n_trs, 180)
+        np.testing.assert_array_equal(series, expected.astype(np.float32))
+
+
+def test_voxels_come_in_the_order_of_argwhere(run):
+    wanted = np.zeros(SHAPE, np.uint8)
+    wanted[2, 3, 4] = wanted[2, 5, 1] = wanted[5, 2, 2] = 1
+    series = voxel_series(run, nib.Nifti1Image(wanted, AFFINE))
+    for column, (x, y, z) in enumerate(np.argwhere(wanted)):
+        one = np.zeros(SHAPE, np.uint8)
+        one[x, y, z] = 1
+        alone = voxel_series(run, nib.Nifti1Image(one, AFFINE))
+        np.testing.assert_allclose(series[:, column], alone[:, 0], atol=1e-3)
+
+
+def test_a_voxel_without_change_is_a_nan_column_and_said(run):
+    def flatten(data):
+        data[1, 1, 2] = 3.0
+        return data
+
+    rewrite(run.bold, flatten)
+    with pytest.warns(UserWarning, match="run-1: 1 voxels do not change over the run: 1"):
+        series = voxel_series(run, common_mask([run]))
+    assert np.flatnonzero(np.isnan(series).all(0)).tolist() == [1]
+    assert np.isfinite(np.delete(series, 1, axis=1)).all()
+
+
+def test_a_run_of_another_grid_is_named(three_runs):
+    rewrite(three_runs[2].mask, lambda mask: mask[:-1])
+    with pytest.raises(CobeError, match=r"run-3.*grid \(7, 9, 8\) differs .* another subject"):
+        common_mask(three_runs)
+
+
+def test_masks_without_a_common_voxel_are_named(three_runs):
+    only = np.zeros(SHAPE, np.uint8)
+    only[1, 2, 2] = 1  # not in the first run's mask
+    rewrite(three_runs[2].mask, lambda mask: only)
+    with pytest.raises(CobeError, match="run-3.*no voxel in common"):
+        common_mask(three_runs)
+
+
+def test_masks_that_cannot_be_used(three_runs):
+    run = three_runs[0]
+    every = nib.Nifti1Image(np.ones(SHAPE, np.uint8), AFFINE)
+    # 8 x 9 x 8 voxels, of which 5 x 7 x 6 are in the mask of this run
+    with pytest.raises(CobeError, match="366 of 576 voxels .* outside the brain mask .*intersect"):
+        voxel_series(run, every)
+    with pytest.raises(CobeError, match="the mask given is not on its grid"):
+        voxel_series(run, nib.Nifti1Image(np.ones((3, 3, 3), np.uint8), AFFINE))
+    with pytest.raises(CobeError, match="the mask given holds no voxel"):
+        voxel_series(run, nib.Nifti1Image(np.zeros(SHAPE, np.uint8), AFFINE))
+    with pytest.raises(CobeError, match="no runs given"):
+        common_mask([])
+
+
 # ---- parcels that cannot be had
 
 
@@ -148,7 +237,7 @@ def test_a_parcel_lost_between_voxels_is_a_nan_column_and_said(run):
     fine[3, 3, 3] = 20  # a corner of a coarse voxel, never its centre
     affine = AFFINE @ np.diag([1 / 3, 1 / 3, 1 / 3, 1])
     affine[:3, 3] = AFFINE[:3, 3] - 20 / 3
-    with pytest.warns(UserWarning, match="1 parcels have no voxel in the brain mask: 20"):
+    with pytest.warns(UserWarning, match="1 parcels vanish in resampling to the grid.*: 20"):
         series, labels = parcel_series(run, nib.Nifti1Image(fine, affine))
     assert labels[-1] == 20 and np.isnan(series[:, -1]).all()
     assert np.isfinite(series[:, :-1]).all()
@@ -200,7 +289,7 @@ def test_a_file_that_is_not_downloaded_names_the_command(run, kind):
     path.unlink()
     path.symlink_to("../.git/annex/objects/none")
     with pytest.raises(
-        CobeError, match=f"sub-01_ses-002_run-1: not downloaded: datalad get {path}"
+        CobeError, match=f"sub-01_ses-002_run-1: not downloaded: .*datalad get .*{path.name}"
     ):
         parcel_series(run, atlas_image())
 
@@ -237,8 +326,16 @@ def test_confounds_that_do_not_fit(run, change, reason):
 
 def test_a_mask_of_another_brain(run):
     nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), AFFINE).to_filename(run.mask)
-    with pytest.raises(CobeError, match="not on the grid of"):
+    with pytest.raises(CobeError, match=r"\(4, 4, 4\), not on the grid .* another subject"):
         parcel_series(run, atlas_image())
+
+
+def test_bold_of_another_subjects_shape(run):
+    rewrite(run.bold, lambda data: data[:, :-1])
+    with pytest.raises(CobeError, match=r"not on the grid of .*bold.nii.gz \(8, 8, 8\)"):
+        parcel_series(run, atlas_image())
+    with pytest.raises(CobeError, match="not on the grid of"):
+        voxel_series(run, common_mask([run]))
 
 
 def test_an_empty_mask(run):

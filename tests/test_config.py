@@ -6,6 +6,7 @@ from cobe.core.config import PROFILES, Cell, axis_cells, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for, seed_for
 from cobe.sweep.models import sweep_cells, untrained_controls
+from cobe.video.gpt import check_shape
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=list(PROFILES))
@@ -15,7 +16,8 @@ def test_every_axis_holds_the_base_cell(profile):
     for axis in profile.axes:
         cells = axis_cells(profile, axis)
         assert profile.base in cells and len(set(cells)) == len(axis.levels) >= 2
-        assert all(cell.hidden % cell.n_heads == 0 for cell in cells)
+        for cell in cells:
+            check_shape(cell)
 
 
 def test_sweep_trains_each_cell_once_dearest_first():
@@ -56,6 +58,7 @@ def test_cell_names_are_distinct_and_fit_a_file_name():
             {"seed": 1},
             {"trained": False},
             {"scheme": "prefix"},
+            {"head_rule": "floor"},
         )
     ]
     names = [cell.name for cell in variants]

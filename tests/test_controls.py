@@ -1,3 +1,5 @@
+import importlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,14 +8,17 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
 
 from cobe.core.errors import CobeError
-from cobe.encoding import clips_to_trs, evaluate, stack_delays
+from cobe.encoding import RandomVolumes, clips_to_trs, evaluate, stack_delays
 from cobe.encoding.controls import (
+    CONTROLS,
     autocorrelation_only,
     buttons,
+    confound_band,
     fit_pixel_pca,
     level_and_time,
     pixel_pca,
 )
+from cobe.encoding.design import row_counts
 
 pytestmark = pytest.mark.filterwarnings("ignore:alphas")
 CLIP_S = 64 / 60
@@ -155,7 +160,7 @@ def test_slow_control_has_the_time_constant_and_no_link_between_runs():
         autocorrelation_only(table, 0)
 
 
-def test_slow_control_is_at_chance_on_held_out_runs_but_not_on_shuffled_volumes():
+def test_slow_control_is_at_chance_on_held_out_runs_but_not_on_random_volumes():
     table = clip_table(n_runs=4)
     features = autocorrelation_only(table, 40, seed=2)
     rng = np.random.default_rng(3)
@@ -169,21 +174,62 @@ def test_slow_control_is_at_chance_on_held_out_runs_but_not_on_shuffled_volumes(
             y[i] = 0.9 * y[i - 1] + np.sqrt(1 - 0.81) * y[i]
         runs_x.append(x)
         runs_y.append(y)
-    corrected = evaluate(
-        runs_x,
-        runs_y,
-        groups=range(4),
-        delays_tr=(1, 2, 3),
-        alphas=np.logspace(0, 4, 5),
-        n_permutations=100,
-        block_trs=30,
-    )
+    options = {"delays_tr": (1, 2, 3), "alphas": np.logspace(0, 4, 5), "block_trs": 30}
+    options |= {"n_permutations": 100, "n_bootstrap": 0}
+    corrected = evaluate(runs_x, runs_y, groups=range(4), **options)
     mean = corrected[(corrected["summary"] == "mean") & (corrected["held_out"] == "all")].iloc[0]
     assert abs(mean["r"]) < 0.06 and mean["p"] > 0.05
+    published = RandomVolumes(test_fraction=0.1, seed=1)
+    leaky = evaluate(runs_x, runs_y, groups=published, alpha_per_target=False, **options)
+    mean = leaky[(leaky["summary"] == "mean") & (leaky["held_out"] == "all")].iloc[0]
+    largest = leaky[(leaky["summary"] == "max") & (leaky["held_out"] == "all")].iloc[0]
+    assert mean["r"] > 0.2 and largest["r"] > 0.5
+    assert leaky["leaks"].all() and not corrected["leaks"].any()
+    # the same by scikit-learn
     x = np.concatenate([stack_delays(x, (1, 2, 3)) for x in runs_x])
     kept = ~np.isnan(x).any(axis=1)
     y = np.concatenate(runs_y)[kept]
     shuffled = KFold(5, shuffle=True, random_state=0)
-    leaky = cross_val_predict(Ridge(alpha=10), x[kept], y, cv=shuffled)
-    leaky_r = np.mean([np.corrcoef(leaky[:, t], y[:, t])[0, 1] for t in range(30)])
-    assert leaky_r > 0.2
+    peer = cross_val_predict(Ridge(alpha=10), x[kept], y, cv=shuffled)
+    peer_r = np.mean([np.corrcoef(peer[:, t], y[:, t])[0, 1] for t in range(30)])
+    assert peer_r > 0.2
+
+
+def test_every_control_has_a_maker():
+    names = [control.name for control in CONTROLS]
+    assert len(set(names)) == len(names) >= 8
+    for control in CONTROLS:
+        module, function = control.made_by.split(":")
+        assert callable(getattr(importlib.import_module(module), function))
+        assert control.rate in ("clip", "volume") and control.question
+
+
+def test_confounds_keep_their_numbers_and_lose_the_first_volume():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.standard_normal((30, 3)), columns=["trans_x", "rot_z", "csf"])
+    table["framewise_displacement"] = table["trans_x"].diff().abs()
+    runs_x = [confound_band(table)] * 2
+    assert np.isnan(runs_x[0][0]).all() and runs_x[0].dtype == np.float32
+    assert_allclose(runs_x[0][1:], table.to_numpy()[1:], rtol=1e-6)
+    runs_y = [rng.standard_normal((30, 2))] * 2
+    counts = row_counts(runs_x, runs_y, delays_tr=(0, 1))
+    assert counts["n_without_features"].tolist() == [1, 1]
+    assert (counts["n_before_run"] + counts["n_into_gap"]).tolist() == [2, 2]
+    table.loc[[7, 9], "csf"] = np.nan
+    with pytest.warns(RuntimeWarning, match="2 of 30 volumes after the first lack a number in csf"):
+        again = confound_band(table)
+    assert np.isnan(again[[0, 7, 9]]).all() and np.isnan(again).any(axis=1).sum() == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (np.zeros((5, 2)), "give a DataFrame"),
+        (pd.DataFrame(index=range(5)), "give a DataFrame"),
+        (pd.DataFrame({"a": ["x", "y"]}), "not all numbers"),
+        (pd.DataFrame({"a": [1.0, 2], "b": [np.nan, np.nan]}), "confounds b: no number"),
+    ],
+)
+def test_confounds_refuse(table, words):
+    with pytest.raises(CobeError, match=words):
+        confound_band(table)

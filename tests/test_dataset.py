@@ -102,8 +102,8 @@ def test_a_repetition_without_replay_stays_in_time(tmp_path, stim):
 @pytest.mark.parametrize(
     ("bk2", "reason"),
     [
-        ("link", "not downloaded: datalad get /.*run-01_level-1_rep-01.bk2"),
-        ("pointer", "not downloaded: datalad get /.*run-01_level-1_rep-01.bk2"),
+        ("link", "not downloaded: cd /.* && datalad get .*run-01_level-1_rep-01.bk2"),
+        ("pointer", "not downloaded: cd /.* && datalad get .*run-01_level-1_rep-01.bk2"),
         ("absent", "no file /.*run-01_level-1_rep-01.bk2"),
         ("broken", "run-01_level-1_rep-01.bk2"),
     ],
@@ -124,7 +124,7 @@ def test_bold_not_downloaded_names_the_command_and_keeps_the_volumes(tmp_path, d
     write_tree(tmp_path, [plan])
     run = one(tmp_path)
     assert not run.usable
-    assert f"not downloaded: datalad get {run.bold}" in run.why
+    assert f"not downloaded: cd {run.bold.parent} && datalad get {run.bold.name}" in run.why
     assert run.n_trs == plan.volumes
     assert not valid_trs(run).any()
 
@@ -141,7 +141,7 @@ def test_no_events_no_derivatives_no_raw(tmp_path):
     dataset = read_dataset(tmp_path)
     why = {run.key: run.why for run in dataset.runs}
     assert "no events" in why["sub-06", "ses-009", 1]
-    assert "not downloaded: datalad get" in why["sub-04", "ses-007", 1]
+    assert "events not downloaded: cd /" in why["sub-04", "ses-007", 1]
     assert why["sub-02", "ses-001", 1].startswith("excluded")
     assert "no bold in the fMRIPrep derivatives" in why["sub-01", "ses-002", 1]
     assert [run.key for run in dataset.runs if run.usable] == [("sub-01", "ses-002", 2)]
@@ -167,7 +167,7 @@ def test_a_link_stored_as_text_is_not_downloaded(tmp_path):
     write_tree(tmp_path, [RunPlan("sub-01", "ses-002", 1, THREE)])
     path = one(tmp_path).bold
     path.write_text("../../../.git/annex/objects/Wx/00/MD5E-s99--ff.nii.gz/MD5E-s99--ff.nii.gz")
-    assert f"not downloaded: datalad get {path}" in one(tmp_path).why
+    assert f"not downloaded: cd {path.parent} && datalad get {path.name}" in one(tmp_path).why
 
 
 def test_aborted_scans_and_unreferenced_replays_are_left_alone(tmp_path):

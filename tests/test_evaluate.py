@@ -11,7 +11,8 @@ from sklearn.linear_model import Ridge
 
 from cobe.core.errors import CobeError
 from cobe.encoding import evaluate, stack_delays
-from cobe.encoding.permute import refit_null
+from cobe.encoding.folds import check_groups, make_folds
+from cobe.encoding.permute import RefitNull
 from cobe.encoding.stats import block_permutations
 
 pytestmark = pytest.mark.filterwarnings("ignore:alphas")
@@ -25,7 +26,8 @@ OPTIONS = {
     "block_trs": 20,
 }
 COLUMNS = (
-    "target summary held_out r r2 p q p_max chance_95 ci_low ci_high n_trs alpha n_alpha_edge"
+    "target summary held_out r r2 p q p_max chance_95 ci_low ci_high n_trs alpha n_alpha_edge "
+    "readout leaks"
 ).split()
 
 
@@ -238,8 +240,13 @@ def test_refitted_chance_equals_refitting(n_features, equalise):
     alphas = np.array([[1.0, 10, 10, 100, np.nan], [10, 10, 1, 1000, np.nan]])
     order = block_permutations(lengths, 10, 6, np.random.default_rng(1))
     order[0] = np.arange(sum(lengths))
-    tensors = [[torch.from_numpy(a) for a in arrays] for arrays in (xs, ys)]
-    null = refit_null(*tensors, groups, alphas, order, equalise)
+    x, y = (torch.from_numpy(np.concatenate(arrays)) for arrays in (xs, ys))
+    labels = check_groups(groups, lengths)
+    split = make_folds(groups, labels, [np.arange(n) for n in lengths], 8)
+    refit = RefitNull(y, split, order, equalise)
+    for fold, penalties in zip(split.folds, alphas, strict=True):
+        refit.add(x, fold, penalties)
+    null = refit.r()
     run = np.repeat(np.arange(3), lengths)
     for i, rows in enumerate(order):
         moved = np.concatenate(ys)[rows]
@@ -378,3 +385,72 @@ def test_too_short_a_single_training_run_is_named():
     options = OPTIONS | {"groups": [0, 1], "block_trs": 5}
     with pytest.raises(CobeError, match="too short for 4 parts"):
         evaluate(runs_x, runs_x, **options)
+
+
+def broken(change):
+    runs_x, runs_y = planted()
+    change(runs_x, runs_y)
+    return runs_x, runs_y
+
+
+def cut(runs, run, columns):
+    runs[run] = runs[run][:, :columns]
+
+
+def put(runs, run, where, value):
+    runs[run][where] = value
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x, y: cut(x, 3, 4), r"run 3 \(group 's3'\): 4 features, but run 0 has 5; give"),
+        (lambda x, y: cut(y, 2, 9), r"run 2 \(group 's2'\): 9 targets, but run 0 has 12; give"),
+        (lambda x, y: [cut(x, k, 0) for k in range(5)], r"run 0 .*: no features; give"),
+        (lambda x, y: put(x, 4, 7, np.inf), r"run 4 \(group 's3'\): infinite features; mark"),
+        (lambda x, y: put(y, 1, 7, -np.inf), r"run 1 \(group 's1'\): infinite responses; mark"),
+        (lambda x, y: put(x, 1, slice(None), np.nan), r"run 1 .*: 0 valid rows .*; leave the run"),
+        (lambda x, y: put(y, 1, slice(None), np.nan), r"run 1 .*: 0 valid rows .*; leave the run"),
+        (lambda x, y: put(y, 0, (5, 3), np.nan), r"run 0 .*: 1 targets .first: 3. are NaN in rows"),
+        (lambda x, y: x.pop(), "4 of features and 5 of responses; give both"),
+        (lambda x, y: x.__setitem__(2, x[2][:-1]), r"run 2 .*: 95 rows of features and 96 of"),
+        (lambda x, y: x.__setitem__(2, x[2][:, 0]), r"run 2 .*: shapes .96,., .96, 12.; give"),
+        (lambda x, y: (x.clear(), y.clear()), "0 of features and 0 of responses"),
+    ],
+)
+def test_bad_data_are_named_before_any_fit(change, words, monkeypatch):
+    def no_fit(*arguments):
+        raise AssertionError("a fit began")
+
+    monkeypatch.setattr("cobe.encoding.crossval.fit_folds", no_fit)
+    monkeypatch.setattr("cobe.encoding.scoring.fit_folds", no_fit)
+    with pytest.raises(CobeError, match=words):
+        evaluate(*broken(change), **OPTIONS)
+
+
+def test_table_keeps_what_it_knows_in_a_file(table, tmp_path):
+    table.to_parquet(tmp_path / "scores.parquet")
+    again = pd.read_parquet(tmp_path / "scores.parquet")
+    assert again.attrs == table.attrs
+    # rows 41 to 46 look at a volume of 40 ... 43
+    assert table.attrs["rows"][0] == {
+        "run": 0,
+        "n_trs": 90,
+        "n_without_features": 4,
+        "n_without_responses": 2,
+        "n_unlabelled": 0,
+        "n_before_run": 3,
+        "n_into_gap": 6,
+        "n_used": 79,
+    }
+    assert sum(run["n_used"] for run in table.attrs["rows"]) == of(table)["n_trs"].iloc[0]
+    assert not table["leaks"].any() and (table["readout"] == "").all()
+
+
+def test_no_usable_target_is_nan_throughout():
+    runs_x, runs_y = planted()
+    for y in runs_y:
+        y[:] = np.where(np.isnan(y), np.nan, 1.0)
+    with pytest.warns(RuntimeWarning, match="12 of 12 cannot be scored"):
+        table = evaluate(runs_x, runs_y, **OPTIONS)
+    assert table[["r", "r2", "p", "alpha"]].isna().all(axis=None)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cobe.core.config import Cell, TrainConfig
+from cobe.core.config import PROFILES, Cell, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
 from cobe.video.generate import (
     cached_logits,
@@ -16,7 +16,7 @@ from cobe.video.generate import (
     teacher_forced,
     token_accuracy,
 )
-from cobe.video.gpt import ConditionalGPT, build_gpt, count_parameters
+from cobe.video.gpt import ConditionalGPT, build_gpt, count_parameters, load_gpt
 from cobe.video.train import Windows, train_gpt
 
 CELL = Cell(n_frames=1000, hidden=32, n_layers=2, n_heads=4)
@@ -151,6 +151,10 @@ def test_hidden_not_divisible_by_heads():
         build_gpt(dataclasses.replace(CELL, hidden=30), N_CODES, CODE_DIM, GRID)
     with pytest.raises(CobeError, match="at least 1"):
         build_gpt(dataclasses.replace(CELL, n_layers=0), N_CODES, CODE_DIM, GRID)
+    with pytest.raises(CobeError, match="hidden 3 leaves nothing for each of 4 heads"):
+        build_gpt(dataclasses.replace(CELL, hidden=3, head_rule="floor"), N_CODES, CODE_DIM, GRID)
+    with pytest.raises(CobeError, match="'round' is unknown; choose one of divide, floor"):
+        build_gpt(dataclasses.replace(CELL, head_rule="round"), N_CODES, CODE_DIM, GRID)
 
 
 def test_save_and_load(tmp_path, trained, tokens, codebook, rows):
@@ -168,8 +172,114 @@ def test_save_and_load(tmp_path, trained, tokens, codebook, rows):
     )
 
 
-def test_cached_logits_equal_the_full_pass():
-    model = random_weights(n_layers=3)
+PAPER_SHAPES = [
+    *((hidden, 8, 4) for hidden in (6, 15, 30, 63, 126, 255, 576, 1024)),
+    *((576, n_layers, 4) for n_layers in (1, 2, 4, 16)),
+    *((576, 8, n_heads) for n_heads in (1, 2, 8)),
+]
+
+
+@pytest.mark.parametrize("shape", PAPER_SHAPES)
+def test_every_shape_of_the_paper_can_be_built(shape):
+    """Against the closed form, with attention of heads x floor(hidden / heads) channels."""
+    hidden, layers, heads = shape
+    cell = dataclasses.replace(
+        CELL, hidden=hidden, n_layers=layers, n_heads=heads, head_rule="floor"
+    )
+    with torch.device("meta"):
+        counts = count_parameters(build_gpt(cell, 1024, 128, (4, 8, 8)))
+    inner, norm = heads * (hidden // heads), 2 * hidden
+    attention = 4 * hidden * inner + 3 * inner + hidden
+    mlp = 8 * hidden * hidden + 5 * hidden
+    assert counts["blocks"] == layers * (2 * attention + mlp + 3 * norm) + norm
+    assert counts["head"] == hidden * 1024
+    assert counts["embedding"] == hidden * (1025 + 256)
+    assert counts["context"] == hidden * (128 + 1 + 256) + norm
+
+
+def test_the_paper_profile_has_the_papers_shapes():
+    paper = PROFILES["paper"]
+    cells = [cell for axis in paper.axes for cell in axis_cells(paper, axis)]
+    assert {(c.hidden, c.n_layers, c.n_heads) for c in cells} == set(PAPER_SHAPES)
+
+
+def test_floored_heads_attend_as_written_out():
+    """Hidden 30 with 4 heads of 7 channels: both attentions of a block by plain matrix algebra."""
+    model = random_weights(hidden=30, head_rule="floor")
+    block, generator = model.transformer.h[0], torch.Generator().manual_seed(0)
+    x = torch.randn(3, 8, 30, generator=generator)
+    context = torch.randn(3, 8, 30, generator=generator)
+
+    def attend(q, k, v, mask):
+        heads = []
+        for head in range(4):
+            part = slice(7 * head, 7 * head + 7)
+            score = q[..., part] @ k[..., part].transpose(-1, -2) / 7**0.5 + mask
+            heads.append(score.softmax(-1) @ v[..., part])
+        return torch.cat(heads, -1)
+
+    with torch.no_grad():
+        future = torch.full((8, 8), -torch.inf).triu(1)
+        q, k, v = (x @ block.attn.c_attn.weight + block.attn.c_attn.bias).split(28, -1)
+        expected = attend(q, k, v, future) @ block.attn.c_proj.weight + block.attn.c_proj.bias
+        torch.testing.assert_close(block.attn(x)[0], expected, rtol=1e-4, atol=1e-4)
+        cross = block.crossattention
+        q = x @ cross.q_attn.weight + cross.q_attn.bias
+        k, v = (context @ cross.c_attn.weight + cross.c_attn.bias).split(28, -1)
+        expected = attend(q, k, v, 0.0) @ cross.c_proj.weight + cross.c_proj.bias
+        found = cross(x, encoder_hidden_states=context)[0]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_floored_heads_start_as_gpt2_does():
+    """c_proj at .02 / sqrt(2 layers), every other matrix at .02, biases at 0."""
+    cell = dataclasses.replace(CELL, hidden=126, n_layers=8, head_rule="floor")
+    for block in build_gpt(cell, N_CODES, CODE_DIM, GRID).transformer.h:
+        for attention in (block.attn, block.crossattention):
+            assert float(attention.c_proj.weight.detach().std()) == pytest.approx(0.005, rel=0.05)
+            assert float(attention.c_attn.weight.detach().std()) == pytest.approx(0.02, rel=0.05)
+            assert float(attention.c_attn.bias.detach().abs().max()) == 0
+
+
+def test_the_rule_changes_nothing_where_heads_divide_hidden():
+    ours = build_gpt(CELL, N_CODES, CODE_DIM, GRID).state_dict()
+    floored = dataclasses.replace(CELL, head_rule="floor")
+    theirs = build_gpt(floored, N_CODES, CODE_DIM, GRID).state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in ours)
+    assert floored.name != CELL.name
+
+
+def test_a_floored_model_trains_saves_and_loads(tmp_path, tokens, codebook, rows):
+    cell = dataclasses.replace(CELL, hidden=30, head_rule="floor")
+    cfg = TrainConfig(n_steps=30, batch_size=32, learning_rate=4e-3, n_evals=1)
+    model, log, _ = train_gpt(cell, cfg, tokens, codebook, *rows, threads=1)
+    assert log.val_loss.iloc[-1] < log.val_loss.iloc[0] - 0.01
+    model.save_pretrained(tmp_path)
+    again = load_gpt(tmp_path, cell)
+    part = rows[1][:20]
+    assert teacher_forced(again, tokens, codebook, part) == teacher_forced(
+        model, tokens, codebook, part
+    )
+
+
+def test_a_saved_model_of_another_cell_names_both(tmp_path):
+    build_gpt(CELL, N_CODES, CODE_DIM, GRID).save_pretrained(tmp_path)
+    assert not load_gpt(tmp_path, CELL).training
+    other = dataclasses.replace(CELL, n_layers=3)
+    words = "hidden 32, 2 layers, 4 heads, but cell .* has hidden 32, 3 layers, 4 heads"
+    with pytest.raises(CobeError, match=words):
+        load_gpt(tmp_path, other)
+    with pytest.raises(CobeError, match="no saved GPT"):
+        load_gpt(tmp_path / "nothing")
+    weights = tmp_path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(CobeError, match="no readable GPT"):
+        load_gpt(tmp_path)
+
+
+@pytest.mark.parametrize("changes", [{}, {"hidden": 30, "head_rule": "floor"}])
+def test_cached_logits_equal_the_full_pass(changes):
+    model = random_weights(n_layers=3, **changes)
     targets, codes = example(n=4)
     with torch.no_grad():
         torch.testing.assert_close(

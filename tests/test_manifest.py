@@ -152,7 +152,7 @@ def test_a_failure_while_drawing_leaves_the_old_file(tmp_path, monkeypatch):
 def test_every_profile_has_the_paper_s_figures(name):
     names = figure_names(get_profile(name))
     assert names[0] == "fig1_data_size"
-    assert len(names) == len(set(names)) == 7
+    assert len(names) == len(set(names)) == 8
 
 
 def test_markdown_keeps_the_digits_that_matter():

@@ -25,7 +25,7 @@ SCRIPTS = notebooks.scripts()
 NAMES = [script.stem for script in SCRIPTS]
 
 
-def test_there_are_the_six_notebooks():
+def test_there_are_the_notebooks():
     assert NAMES == [
         "00_tour",
         "01_data",
@@ -33,6 +33,7 @@ def test_there_are_the_six_notebooks():
         "03_gpt_training",
         "04_encoding",
         "05_paper_figures",
+        "08_throughput",
     ]
 
 

@@ -1,9 +1,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
+from nilearn.image import resample_to_img
 from scipy import ndimage
 
-from cobe.brain.parcels import grey_matter_parcels, parcel_centroids
+from cobe.brain.parcels import grey_matter_parcels, on_grid, parcel_centroids, parcel_coverage
 from cobe.core.errors import CobeError
 
 
@@ -79,3 +80,36 @@ def test_centroids_of_an_atlas_with_gaps_in_its_labels():
 def test_out_of_range_is_refused(n_parcels, voxel_mm):
     with pytest.raises(CobeError, match="atlas: .*choose"):
         grey_matter_parcels(n_parcels, voxel_mm, seed=0)
+
+
+# ---- what a brain mask leaves of an atlas
+
+
+def test_coverage_counts_what_each_step_leaves():
+    fine = np.zeros((8, 8, 8), np.int16)
+    fine[:4] = 1
+    fine[4:] = 5
+    fine[0, 0, 0] = 9  # a corner of a coarse voxel, never its centre
+    fine_affine = np.diag([1.0, 1, 1, 1])
+    coarse_affine = np.diag([2.0, 2, 2, 1])
+    coarse_affine[:3, 3] = 1.0  # voxel centres on fine voxels 1, 3, 5, 7
+    mask = np.zeros((4, 4, 4), np.uint8)
+    mask[:2, 0, 0] = 1
+    coverage = parcel_coverage(
+        nib.Nifti1Image(fine, fine_affine), nib.Nifti1Image(mask, coarse_affine)
+    )
+    assert coverage.to_dict("list") == {
+        "label": [1, 5, 9],
+        "n_atlas": [255, 256, 1],
+        "n_grid": [32, 32, 0],
+        "n_mask": [2, 0, 0],
+    }
+
+
+def test_an_atlas_on_another_grid_is_what_nilearns_resampling_makes(atlas):
+    grid = nib.Nifti1Image(np.ones((30, 36, 30), np.uint8), np.diag([5.0, 5, 5, 1]))
+    grid.affine[:3, 3] = (-72, -105, -60)
+    expected = resample_to_img(atlas, grid, interpolation="nearest")
+    moved = on_grid(atlas, grid)
+    np.testing.assert_array_equal(np.asarray(moved.dataobj), np.asarray(expected.dataobj))
+    assert on_grid(atlas, atlas) is atlas

@@ -9,7 +9,12 @@ from cobe.core.config import get_profile
 from cobe.core.errors import CobeError
 from cobe.report import published
 from cobe.report.figures import axis_figure, get_axis
-from cobe.report.tables import hyperparameter_table, model_size_table, timing_table
+from cobe.report.tables import (
+    hyperparameter_table,
+    model_size_table,
+    paper_size_table,
+    timing_table,
+)
 from report_tables import loss_table, score_table
 
 AXES = list(published.BASE_LEVEL)
@@ -159,3 +164,47 @@ def test_timings_are_checked():
         timing_table(stages[["stage", "seconds"]])
     with pytest.raises(CobeError, match="seconds of vqvae"):
         timing_table(stages.assign(seconds=float("nan")))
+
+
+def published_architecture(hidden, n_layers, n_heads):
+    """Trained parameters of the authors' GPT, from the shapes that their code gives its layers."""
+    inner, values, context = n_heads * (hidden // n_heads), n_heads * (240 // n_heads), 240
+    attention = 4 * hidden * inner + hidden
+    cross = hidden * inner + context * (inner + values) + values * hidden + hidden
+    block = attention + cross + 8 * hidden**2 + 5 * hidden + 6 * hidden
+    return n_layers * block + 2.4e6 + (128 + 1024) * hidden
+
+
+@pytest.mark.parametrize("axis", ["hidden_dim", "n_layers", "n_heads"])
+def test_published_sizes_are_those_of_the_published_architecture(axis):
+    table = published.gpt_size(axis)
+    base = {"hidden_dim": 576, "n_layers": 8, "n_heads": 4}
+    names = {"hidden_dim": "hidden", "n_layers": "n_layers", "n_heads": "n_heads"}
+    assert table["source"].eq("published").all()
+    for row in table.itertuples():
+        shape = {names[k]: v for k, v in (base | {axis: int(row.level)}).items()}
+        digits = int(row.precision.split()[2])
+        expected = published_architecture(**shape)
+        assert row.n_parameters == pytest.approx(expected, rel=0.5 * 10 ** (1 - digits)), shape
+        is_base = tuple(shape.values()) == tuple(base.values())
+        assert row.precision.startswith("stated") == is_base
+    levels = {raw_row["level"] for raw_row in raw("max_r.csv") if raw_row["axis"] == axis}
+    assert levels <= set(table["level"])
+
+
+def test_published_sizes_of_an_axis_with_one_model_are_none():
+    assert published.gpt_size("data_size").empty
+    with pytest.raises(CobeError, match="nothing is published"):
+        published.gpt_size("depth")
+
+
+def test_our_sizes_stand_beside_the_published_ones():
+    table = paper_size_table()
+    parts = table[["blocks", "context", "embedding", "head"]].sum(axis=1)
+    assert (parts == table.total).all()
+    assert table.axis.value_counts().to_dict() == {"hidden_dim": 8, "n_layers": 5, "n_heads": 4}
+    base = table[table.level.eq(576) | table.axis.eq("n_layers") & table.level.eq(8)]
+    assert (base.published == 40_300_000).all()
+    # every layer adds the same
+    blocks = table[table.axis == "n_layers"].set_index("level").blocks
+    assert blocks[16] - blocks[8] == 8 * (blocks[2] - blocks[1])

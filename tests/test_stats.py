@@ -12,7 +12,7 @@ from cobe.encoding.stats import (
     block_numbers,
     block_permutations,
     bootstrap_r,
-    centre_in_runs,
+    centre_in_segments,
     chance_of,
     fdr,
     moved_null,
@@ -28,7 +28,8 @@ def slow(rng, n_rows, n_columns, rho):
 
 
 def permutation_chance(p, y, lengths, block_trs, n_permutations, seed=0):
-    p, y = centre_in_runs(p, lengths), centre_in_runs(y, lengths)
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    p, y = centre_in_segments(p, run), centre_in_segments(y, run)
     with np.errstate(invalid="ignore"):
         r = (p * y).sum(axis=0) / np.sqrt((p * p).sum(axis=0) * (y * y).sum(axis=0))
     order = block_permutations(lengths, block_trs, n_permutations, rng_for(seed, "permutations"))
@@ -73,7 +74,9 @@ def test_centring_is_per_run_and_exact_for_still_columns():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((50, 3)) + 5
     x[:20, 1] = 0.1
-    centred = centre_in_runs(x, [20, 30])
+    order = rng.permutation(50)  # rows of a segment need not follow each other
+    centred = np.empty_like(x)
+    centred[order] = centre_in_segments(x[order], np.repeat([0, 1], [20, 30])[order])
     assert (centred[:20, 1] == 0).all()
     assert_allclose(centred[20:], x[20:] - x[20:].mean(axis=0))
     assert_allclose(centred[:20, [0, 2]], x[:20, [0, 2]] - x[:20, [0, 2]].mean(axis=0))
@@ -87,7 +90,8 @@ def test_chance_equals_a_plain_loop():
     p[:, 4] = 3.0
     chance = permutation_chance(p, y, lengths, 10, 200, seed=7)
     orders = block_permutations(lengths, 10, 200, rng_for(7, "permutations"))
-    pc, yc = centre_in_runs(p, lengths), centre_in_runs(y, lengths)
+    run = np.repeat([0, 1], lengths)
+    pc, yc = centre_in_segments(p, run), centre_in_segments(y, run)
     kept = [0, 1, 2, 3, 5]
     r = np.array([stats.pearsonr(pc[:, t], yc[:, t])[0] for t in kept])
     null = np.array([[stats.pearsonr(pc[o, t], yc[:, t])[0] for t in kept] for o in orders])
@@ -133,7 +137,8 @@ def test_interval_covers_the_true_correlation():
     shared = np.concatenate([slow(rng, n, 400, 0.7) for n in lengths])
     own = np.concatenate([slow(rng, n, 400, 0.7) for n in lengths])
     p, y = shared, truth * shared + np.sqrt(1 - truth**2) * own
-    p, y = centre_in_runs(p, lengths), centre_in_runs(y, lengths)
+    run = np.repeat(np.arange(len(lengths)), lengths)
+    p, y = centre_in_segments(p, run), centre_in_segments(y, run)
     low, high, mean = bootstrap_r(p, y, units, 500, seed=1)
     covered = ((low < truth) & (truth < high)).mean()
     assert 0.88 < covered < 0.98

@@ -10,7 +10,6 @@ from cobe.core.config import Cell, TrainConfig
 from cobe.core.errors import CobeError
 from cobe.video import train as train_module
 from cobe.video.gpt import build_gpt
-from cobe.video.loop import eval_steps, learning_rate, make_accelerator
 from cobe.video.train import Windows, mean_loss, peak_learning_rate, train_gpt
 
 CELL = Cell(n_frames=1000, hidden=16, n_layers=1, n_heads=2)
@@ -43,34 +42,6 @@ def same_weights(a, b):
 @pytest.fixture(scope="module")
 def whole(tokens, codebook):
     return fit(tokens, codebook)
-
-
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_resume_is_bit_identical(stop_after, whole, tokens, codebook, tmp_path, monkeypatch):
-    """Stopped right after a checkpoint, with dropout on and batches that straddle epochs."""
-    path, written = tmp_path / "gpt.safetensors", []
-    write = train_module.write_checkpoint
-
-    def write_then_stop(*args):
-        write(*args)
-        written.append(args[1]["step"])
-        if len(written) == stop_after:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(train_module, "write_checkpoint", write_then_stop)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tokens, codebook, checkpoint=path)
-    monkeypatch.undo()
-    torch.manual_seed(stop_after)  # the outer random state must not matter
-    resumed, log, _ = fit(tokens, codebook, checkpoint=path)
-    assert same_weights(resumed, whole[0])
-    assert log.equals(whole[1])
-    # The finished checkpoint holds the run: nothing is trained again.
-    monkeypatch.setattr(train_module.Windows, "batch", None)
-    monkeypatch.setattr(train_module, "mean_loss", None)
-    again, log, _ = fit(tokens, codebook, checkpoint=path)
-    assert same_weights(again, whole[0])
-    assert log.equals(whole[1])
 
 
 def test_resume_differs_from_a_fresh_run_of_another_seed(whole, tokens, codebook):
@@ -136,18 +107,10 @@ def test_precision_unknown_for_a_cpu(precision, tokens, codebook):
         fit(tokens, codebook, cell, device="cpu")
 
 
-def test_device_is_checked():
-    with pytest.raises(CobeError, match="choose cpu or cuda"):
-        make_accelerator("fp32", "tpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(CobeError, match="no GPU"):
-            make_accelerator("fp32", "cuda")
-
-
 def test_checkpoint_of_another_cell_or_other_data(tokens, codebook, tmp_path):
     path, cfg = tmp_path / "c.safetensors", dataclasses.replace(CFG, n_steps=2)
     fit(tokens, codebook, cfg=cfg, checkpoint=path)
-    with pytest.raises(CobeError, match="another run .*'hidden': 16.*'hidden': 32"):
+    with pytest.raises(CobeError, match="another run .hidden 16 there, 32 here.; delete it"):
         fit(tokens, codebook, dataclasses.replace(CELL, hidden=32), cfg, path)
     with pytest.raises(CobeError, match=r"another run \(data"):
         fit(tokens, codebook, cfg=cfg, checkpoint=path, rows=(TRAIN_ROWS[:30], VAL_ROWS))
@@ -182,23 +145,8 @@ def test_every_window_is_seen_once_in_an_epoch():
     assert np.array_equal(train_module._Order(59, 8, 0).step(20), steps[160:168])
 
 
-def test_schedule_spans_the_run():
-    rates = [learning_rate(step, 200, 2.0) for step in range(200)]
-    assert np.argmax(rates) == 9
-    assert max(rates) == 2.0
-    assert rates[0] == pytest.approx(0.2)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
-    assert np.all(np.diff(rates[10:]) < 0)
+def test_peak_learning_rate_falls_with_the_root_of_width():
     assert peak_learning_rate(CELL, CFG) == pytest.approx(CFG.learning_rate * 6**0.5)
-
-
-@pytest.mark.parametrize(("n_steps", "n_evals"), [(20, 5), (7, 3), (3, 10), (1, 1)])
-def test_validations_are_denser_at_the_start_and_include_both_ends(n_steps, n_evals):
-    steps = eval_steps(n_steps, n_evals)
-    assert steps[0] == 0
-    assert steps[-1] == n_steps
-    assert len(set(steps)) == len(steps) == min(n_evals, n_steps) + 1
-    assert (np.diff(steps, 2) >= -1).all()
 
 
 def test_training_leaves_global_state_alone(tokens, codebook):

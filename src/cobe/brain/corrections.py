@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from cobe.core.errors import CobeError
+
 
 @dataclass(frozen=True)
 class Correction:
@@ -30,6 +32,11 @@ class Correction:
     evidence: str
     events_to_bold: tuple[tuple[int, int], ...] = ()
     swap: tuple[str, str] = ("", "")
+
+    @property
+    def name(self) -> str:
+        """What switches it off, such as "sub-01_ses-013_events_moved"."""
+        return f"{self.subject}_{self.session}_{self.kind}"
 
 
 CORRECTIONS = (
@@ -64,9 +71,26 @@ CORRECTIONS = (
 )
 
 
-def correction_for(subject: str, session: str, kind: str) -> Correction | None:
-    """The known fault of that kind in a session, if there is one."""
-    for correction in CORRECTIONS:
+def corrections_without(names) -> tuple[Correction, ...]:
+    """The known corrections but for those named.
+
+    Raises
+    ------
+    CobeError
+        There is no correction of that name.
+    """
+    known = {correction.name for correction in CORRECTIONS}
+    for name in names:
+        if name not in known:
+            raise CobeError(f"correction {name!r}: unknown; there are {', '.join(sorted(known))}")
+    return tuple(correction for correction in CORRECTIONS if correction.name not in names)
+
+
+def correction_for(
+    subject: str, session: str, kind: str, among: tuple[Correction, ...] = CORRECTIONS
+) -> Correction | None:
+    """The correction of that kind for a session, if there is one."""
+    for correction in among:
         if (correction.subject, correction.session, correction.kind) == (subject, session, kind):
             return correction
     return None

@@ -7,49 +7,76 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from cobe.brain import layout
-from cobe.brain.corrections import Correction, correction_for, swapped
+from cobe.brain import checks, layout
+from cobe.brain.corrections import (
+    CORRECTIONS,
+    Correction,
+    correction_for,
+    corrections_without,
+    swapped,
+)
 from cobe.brain.events import Event, read_events
-from cobe.brain.files import read_json, why_absent
-from cobe.brain.records import Dataset, Repetition, Run
-from cobe.brain.scan import scan_run
-from cobe.brain.timeline import volume_counts
+from cobe.brain.files import NOT_DOWNLOADED, read_json, why_absent
+from cobe.brain.inventory import as_json, as_text
+from cobe.brain.records import CorrectionStatus, Dataset, Repetition, Run
+from cobe.brain.scan import Series, scan_run
 from cobe.core.config import FRAME_RATE_HZ
 from cobe.core.errors import CobeError
 from cobe.core.progress import progress
 from cobe.stimulus.bk2 import read_bk2
 
-REPLAY_TOLERANCE_S = 0.5
-# BOLD goes on for up to 64 s after the last play; one run was cut 3.3 s before its end.
-TAIL_S = (-4.0, 70.0)
 NO_REPLAY = "no replay: the events name none"
+SOURCES = ("fmriprep", "timeseries")
 
 
-def read_dataset(root, *, raw=None, fmriprep=None, space=layout.SPACE, corrections=True) -> Dataset:
+def read_dataset(
+    root,
+    *,
+    raw=None,
+    fmriprep=None,
+    anat=None,
+    stimuli=None,
+    timeseries=None,
+    space=layout.SPACE,
+    source="fmriprep",
+    atlas=None,
+    corrections: bool = True,
+    without: Collection[str] = (),
+) -> Dataset:
     """Find the dataset under a folder, join its parts and check that they fit.
 
     A run or repetition that cannot be used is listed with the reason and stops no other one.
     Checked are: content there and not only a link; the NIfTI file as long as its header promises;
-    volumes, TR, grid of the mask and rows of the confounds against each other; each replay against
-    the duration of its event (0.5 s); the end of BOLD against the end of the last play
-    (-4 to 70 s). Where two runs of a session fail the last one, the whole session is in doubt.
+    volumes, TR, grid of the mask and rows of the confounds against each other, the grid of the
+    BOLD against the other runs of the subject; each replay against the duration of its event
+    (0.5 s); the end of BOLD against the end of the last play (-4 to 70 s). Where two runs of a
+    session fail the last one, or its events fit rotated and not as filed, the whole session is in
+    doubt. Whether a replay ends as a play ends needs the ROM: `cobe.brain.endings.check_endings`.
 
     Parameters
     ----------
     root : path
         Folder that holds the datasets, see `cobe.brain.layout.find_folders`.
-    raw, fmriprep : path or None
+    raw, fmriprep, anat, stimuli, timeseries : path or None
         Given: taken instead of a search.
     space : str
         Space of the BOLD, as in the file names.
+    source : str
+        Which BOLD a run needs to be usable: images with mask and confounds ("fmriprep") or
+        extracted series ("timeseries").
+    atlas : str or None
+        Atlas of the extracted series, as in the file names ("cneuromod26", "Schaefer18"); None:
+        parcels before voxels, the atlas that is there for most subjects, the first by name.
     corrections : bool
         Apply the known corrections, where the data do not contradict them.
+    without : collection of str
+        Names of corrections not to apply.
 
     Returns
     -------
@@ -58,12 +85,18 @@ def read_dataset(root, *, raw=None, fmriprep=None, space=layout.SPACE, correctio
     Raises
     ------
     CobeError
-        There is no raw dataset.
+        There is no raw dataset, or an argument is unknown.
     """
-    folders = layout.find_folders(root, raw, fmriprep)
+    if source not in SOURCES:
+        raise CobeError(f"source {source!r}: unknown; there are {', '.join(SOURCES)}")
+    active = corrections_without(without) if corrections else ()
+    folders = layout.find_folders(
+        root, raw, fmriprep, anat=anat, stimuli=stimuli, timeseries=timeseries
+    )
     raw_files = layout.raw_files(folders.raw)
     derived = layout.fmriprep_files(folders.fmriprep, space) if folders.fmriprep else None
-    task_tr_s = _task_tr(folders.raw)
+    series = _series_by_subject(folders.timeseries, space, atlas, source == "timeseries")
+    task_tr_s, task_problem = _task_tr(folders.raw)
     events = {key: _events(files) for key, files in raw_files.items()}
     scans = {
         key: scan_run(
@@ -71,30 +104,91 @@ def read_dataset(root, *, raw=None, fmriprep=None, space=layout.SPACE, correctio
             raw_files.get(key, {}),
             None if derived is None else derived.get(key, {}),
             task_tr_s,
+            series.get(key[0]),
+            source,
         )
         for key in progress(sorted(raw_files | (derived or {})), desc="images", unit="run")
     }
-    sessions = sorted({key[:2] for key in events}) if corrections else []
-    swaps = {session: _swap_of(session, events, folders.raw) for session in sessions}
+    grids = checks.other_grids({k: scan.header for k, scan in scans.items() if scan.header})
+    swaps = {
+        session: _swap_of(session, events, folders.raw, active)
+        for session in sorted({key[:2] for key in events})
+    }
     runs = []
-    for key, (run, problems) in progress(scans.items(), desc="replays", unit="run"):
-        source, moved = _events_source(key, scans, events) if corrections else (key, None)
-        plays, problem = events.get(source, ((), "no events: not in the raw dataset"))
-        if corrections and (excluded := correction_for(*key[:2], "excluded")):
+    for key, scan in progress(scans.items(), desc="replays", unit="run"):
+        source_key, moved = _events_source(key, scans, events, active)
+        plays, problem = events.get(source_key, ((), "no events: not in the raw dataset"))
+        if excluded := correction_for(*key[:2], "excluded", active):
             problem = f"excluded: {excluded.evidence}"
-        swap = swaps.get(source[:2])
+        swap = swaps.get(source_key[:2])
         run = replace(
-            run,
+            scan.run,
             repetitions=tuple(_repetition(play, folders.raw, swap) for play in plays),
-            corrected=f"events of run {source[2]}: {moved.evidence}" if moved else "",
+            excluded=excluded is not None,
+            corrected=f"events of run {source_key[2]}: {moved.evidence}" if moved else "",
         )
-        runs.append(_judge(run, [problem] * bool(problem) + problems))
-    return Dataset(folders.raw, folders.fmriprep, tuple(_doubt_sessions(_unique_replays(runs))))
+        problems = [problem, *scan.problems, grids.get(key, "")]
+        runs.append(checks.judge(run, [reason for reason in problems if reason]))
+    runs, doubts = checks.doubt_sessions(checks.unique_replays(runs))
+    findings = (
+        *([task_problem] if task_problem else []),
+        *doubts,
+        *checks.swapped_replays(runs),
+        *checks.cut_runs(runs),
+    )
+    statuses = tuple(_status(c, active, runs, events) for c in CORRECTIONS)
+    return Dataset(folders, tuple(runs), statuses, findings, source)
 
 
-def _task_tr(raw: Path) -> float | None:
+def _series_by_subject(
+    folder: Path | None, space: str, atlas: str | None, read: bool
+) -> dict[str, Series]:
+    """The file of extracted series of every subject; what is in it only where that is wanted.
+
+    All subjects have the same atlas: parcels before voxels, what is there for most, then by name.
+    """
+    if folder is None and atlas is None:
+        return {}
+    # Only here: it brings nilearn's atlases along, which take longer than the rest of a listing.
+    from cobe.brain.timeseries import entities
+
+    files = layout.timeseries_files(folder) if folder else {}
+    there = Counter()
+    for path in (path for paths in files.values() for path in paths):
+        there[entities(path).get("atlas", "")] += not why_absent(path)
+    names = sorted(set(there) - {""})
+    if atlas is None:
+        atlas = max(names, key=there.get, default="")
+    elif atlas not in names:
+        raise CobeError(f"atlas {atlas!r}: no series of it; there are {', '.join(names) or 'none'}")
+    chosen = {}
+    for subject, paths in files.items():
+        ranked = sorted(
+            (path for path in paths if entities(path).get("atlas", "") == atlas),
+            key=lambda path: entities(path)["space"] != space,
+        )
+        if ranked:
+            chosen[subject] = _open_series(ranked[0]) if read else Series(ranked[0], {})
+    return chosen
+
+
+def _open_series(path: Path) -> Series:
+    from cobe.brain.timeseries import timeseries_shapes
+
+    if why := why_absent(path):
+        return Series(path, {}, why)
+    try:
+        return Series(path, timeseries_shapes(path))
+    except CobeError as error:
+        return Series(path, {}, str(error))
+
+
+def _task_tr(raw: Path) -> tuple[float | None, str]:
     path = raw / f"task-{layout.TASK}_bold.json"
-    return None if why_absent(path) else read_json(path).get("RepetitionTime")
+    try:
+        return (None if why_absent(path) else read_json(path).get("RepetitionTime")), ""
+    except CobeError as error:
+        return None, str(error)
 
 
 def _events(files: dict[str, Path]) -> tuple[tuple[Event, ...], str]:
@@ -109,30 +203,26 @@ def _events(files: dict[str, Path]) -> tuple[tuple[Event, ...], str]:
     return events, "" if events else f"{files['events']}: no play in it"
 
 
-def _fits(tail_s: float) -> bool:
-    return TAIL_S[0] <= tail_s <= TAIL_S[1]
-
-
-def _events_source(key, scans, events) -> tuple[layout.RunKey, Correction | None]:
+def _events_source(key, scans, events, active) -> tuple[layout.RunKey, Correction | None]:
     """The run whose events belong to a BOLD run, and the correction that says so, if any."""
-    correction = correction_for(*key[:2], "events_moved")
+    correction = correction_for(*key[:2], "events_moved", active)
     if correction is None:
         return key, None
     as_filed = []
-    for other, (run, _) in scans.items():
+    for other, scan in scans.items():
         plays = events.get(other, ((), ""))[0]
-        if other[:2] == key[:2] and plays and run.n_trs:
+        if other[:2] == key[:2] and plays and scan.run.n_trs:
             last_s = max(play.onset_s + play.duration_s for play in plays)
-            as_filed.append(_fits(run.n_trs * run.tr_s - last_s))
+            as_filed.append(checks.tail_fits(scan.run.n_trs * scan.run.tr_s - last_s))
     if as_filed and all(as_filed):
         return key, None  # this copy of the dataset was put right at its source
     to_events = {bold: source for source, bold in correction.events_to_bold}
     return (*key[:2], to_events.get(key[2], key[2])), correction
 
 
-def _swap_of(session: tuple[str, str], events, raw: Path) -> Correction | None:
+def _swap_of(session: tuple[str, str], events, raw: Path, active) -> Correction | None:
     """The swap of replays known for a session, unless more of them fit as they are filed."""
-    swap = correction_for(*session, "replays_swapped")
+    swap = correction_for(*session, "replays_swapped", active)
     if swap is None:
         return None
     plays = [
@@ -144,6 +234,24 @@ def _swap_of(session: tuple[str, str], events, raw: Path) -> Correction | None:
     as_filed = sum(_repetition(play, raw, None).has_replay for play in plays)
     corrected = sum(_repetition(play, raw, swap).has_replay for play in plays)
     return None if as_filed > corrected else swap
+
+
+def _status(correction: Correction, active, runs: list[Run], events) -> CorrectionStatus:
+    session = (correction.subject, correction.session)
+    members = [run for run in runs if run.key[:2] == session]
+    if not members:
+        status = "absent"
+    elif correction not in active:
+        status = "off"
+    elif correction.kind == "excluded" or any(
+        run.corrected or any(r.corrected for r in run.repetitions) for run in members
+    ):
+        status = "applied"
+    elif any(NOT_DOWNLOADED in why for key, (_, why) in events.items() if key[:2] == session):
+        status = "waiting"
+    else:
+        status = "not needed"
+    return CorrectionStatus(correction, status)
 
 
 def _repetition(play: Event, raw: Path, swap: Correction | None) -> Repetition:
@@ -163,139 +271,58 @@ def _check_replay(made: Repetition, path: Path) -> Repetition:
         movie = read_bk2(path)
     except CobeError as error:
         return replace(made, bk2=path, why=str(error))
-    length_s = len(movie.buttons) / FRAME_RATE_HZ
+    length_s = movie.n_frames / FRAME_RATE_HZ
     why = ""
-    if abs(length_s - made.duration_s) >= REPLAY_TOLERANCE_S:
+    if not checks.replay_fits(length_s, made.duration_s):
         why = f"{path}: a replay of {length_s:.1f} s for a play of {made.duration_s:.1f} s"
     skip = made.row == 0 and movie.game.startswith("Shinobi")
-    return replace(made, bk2=path, why=why, skip_first_line=skip)
-
-
-def _judge(run: Run, problems: list[str]) -> Run:
-    if math.isfinite(run.tail_s) and not _fits(run.tail_s):
-        problems.append(
-            f"suspicious: BOLD ends {run.tail_s:.1f} s after the last play, expected "
-            f"{TAIL_S[0]:g} to {TAIL_S[1]:g} s; are these its events?"
-        )
-    if run.repetitions and not any(r.has_replay for r in run.repetitions):
-        problems.append("no repetition with a replay")
-    return replace(run, usable=not problems, why="; ".join(problems))
-
-
-def _unique_replays(runs: list[Run]) -> list[Run]:
-    """One replay belongs to one play: where two name it, neither is used."""
-    named = Counter(r.bk2 for run in runs for r in run.repetitions if r.bk2)
-    result = []
-    for run in runs:
-        repetitions = tuple(
-            replace(r, why=f"{r.bk2}: named by {named[r.bk2]} plays")
-            if r.has_replay and named[r.bk2] > 1
-            else r
-            for r in run.repetitions
-        )
-        changed = replace(run, repetitions=repetitions)
-        if run.usable and not any(r.has_replay for r in repetitions):
-            changed = replace(changed, usable=False, why="no repetition with a replay")
-        result.append(changed)
-    return result
-
-
-def _doubt_sessions(runs: list[Run]) -> list[Run]:
-    """Where two runs of a session do not fit their events, the order of all is in doubt."""
-    misfits = Counter(
-        run.key[:2] for run in runs if math.isfinite(run.tail_s) and not _fits(run.tail_s)
-    )
-    return [
-        replace(
-            run,
-            usable=False,
-            why=f"suspicious: the events of {misfits[run.key[:2]]} other runs of the session do "
-            "not fit their BOLD",
-        )
-        if run.usable and misfits[run.key[:2]] > 1
-        else run
-        for run in runs
-    ]
-
-
-def _as_json(dataset: Dataset) -> dict:
-    def plain(value):
-        return str(value) if isinstance(value, Path) else value
-
-    runs = []
-    for run in dataset.runs:
-        known = run.n_trs is not None and math.isfinite(run.tr_s)
-        entry = {k: plain(v) for k, v in vars(run).items() if k != "repetitions"}
-        entry["tr_s"] = run.tr_s if math.isfinite(run.tr_s) else None
-        entry["volumes"] = volume_counts(run) if known else None
-        entry["repetitions"] = [
-            {k: plain(v) for k, v in vars(r).items()} | {"replay": r.has_replay}
-            for r in run.repetitions
-        ]
-        runs.append(entry)
-    return {
-        "raw": plain(dataset.raw),
-        "fmriprep": plain(dataset.fmriprep),
-        "subjects": dataset.totals().to_dict("records"),
-        "runs": runs,
-    }
-
-
-def _print(dataset: Dataset) -> None:
-    print(f"raw       {dataset.raw}\nfmriprep  {dataset.fmriprep or 'not found'}\n")
-    print(dataset.totals().to_string(index=False))
-    for title, runs in (
-        ("runs that cannot be used", [(r.name, r.why) for r in dataset.runs if not r.usable]),
-        (
-            "repetitions without a usable replay",
-            [
-                (f"{run.name} row {r.row} level {r.level}", r.why)
-                for run in dataset.runs
-                for r in run.repetitions
-                if not r.has_replay
-            ],
-        ),
-        (
-            "corrected",
-            [(run.name, run.corrected) for run in dataset.runs if run.corrected]
-            + [
-                (f"{run.name} row {r.row} level {r.level}", r.corrected)
-                for run in dataset.runs
-                for r in run.repetitions
-                if r.corrected
-            ],
-        ),
-    ):
-        print(f"\n{len(runs)} {title}")
-        for name, why in runs:
-            print(f"  {name}: {why}")
+    return replace(made, bk2=path, why=why, skip_first_line=skip, replay_s=length_s)
 
 
 def main(arguments=None) -> int:
     """Command line: print the inventory of a dataset; 0, or 1 where there is none."""
     parser = argparse.ArgumentParser(prog="python -m cobe.brain.dataset", description=__doc__)
     parser.add_argument("root", metavar="ROOT", help="folder that holds the datasets")
-    parser.add_argument("--raw", metavar="DIR", help="raw BIDS dataset, instead of a search")
-    parser.add_argument("--fmriprep", metavar="DIR", help="derivatives, instead of a search")
+    for part in ("raw", "fmriprep", "anat", "stimuli", "timeseries"):
+        parser.add_argument(f"--{part}", metavar="DIR", help="its folder, instead of a search")
     parser.add_argument("--space", default=layout.SPACE, help="space of the BOLD (%(default)s)")
+    parser.add_argument(
+        "--source",
+        choices=SOURCES,
+        default=SOURCES[0],
+        help="BOLD that a run needs: images, or extracted series (%(default)s)",
+    )
+    parser.add_argument("--atlas", metavar="NAME", help="atlas of the extracted series")
     parser.add_argument("--no-corrections", action="store_true", help="take the data as filed")
+    parser.add_argument(
+        "--without-correction",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help=f"do not apply it (may be repeated): {', '.join(c.name for c in CORRECTIONS)}",
+    )
+    parser.add_argument(
+        "--play",
+        action="store_true",
+        help="play every replay (needs the ROM) and check that it ends as a play ends",
+    )
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
-    given = parser.parse_args(arguments)
+    given = vars(parser.parse_args(arguments))
+    as_filed, without = given.pop("no_corrections"), given.pop("without_correction")
+    play, plain = given.pop("play"), given.pop("json")
     try:
         dataset = read_dataset(
-            given.root,
-            raw=given.raw,
-            fmriprep=given.fmriprep,
-            space=given.space,
-            corrections=not given.no_corrections,
+            given.pop("root"), **given, corrections=not as_filed, without=without
         )
+        if play:
+            # Only here: the inventory needs no emulator.
+            from cobe.brain.endings import check_endings
+
+            dataset = check_endings(dataset)
     except CobeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    if given.json:
-        print(json.dumps(_as_json(dataset), indent=1))
-    else:
-        _print(dataset)
+    print(json.dumps(as_json(dataset), indent=1) if plain else as_text(dataset))
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import shlex
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ _NIFTI_ERRORS = (
     ValueError,
     zlib.error,
 )
+NOT_DOWNLOADED = "not downloaded: "
 _POINTER_STARTS = (b"/annex/objects/", b"version https://git-lfs")
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
@@ -50,7 +52,7 @@ def why_absent(path: Path) -> str:
     small text file that names the missing object.
     """
     if path.is_symlink() and not path.exists():
-        return f"not downloaded: datalad get {path}"
+        return f"{NOT_DOWNLOADED}{get_line(path)}"
     if not path.is_file():
         return f"no file {path}"
     try:
@@ -61,8 +63,20 @@ def why_absent(path: Path) -> str:
     # A file system without links holds the target of a link as text.
     link_as_text = start.startswith(b"../") and b".git/annex/objects" in start
     if link_as_text or start.startswith(_POINTER_STARTS):
-        return f"not downloaded: datalad get {path}"
+        return f"{NOT_DOWNLOADED}{get_line(path)}"
     return "" if start else f"{path}: empty file; get it again"
+
+
+def dataset_root(path: Path) -> Path:
+    """The git repository that holds a file; its folder where there is none."""
+    return next((p for p in path.parents if (p / ".git").exists()), path.parent)
+
+
+def get_line(path: Path) -> str:
+    """The line to type for the content of an annexed file; DataLad works inside a dataset only."""
+    path = path.absolute()
+    root = dataset_root(path)
+    return f"cd {shlex.quote(str(root))} && datalad get {shlex.quote(str(path.relative_to(root)))}"
 
 
 def read_json(path: Path) -> dict:

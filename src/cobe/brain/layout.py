@@ -1,9 +1,10 @@
-"""Where the raw dataset and its fMRIPrep derivatives lie, found by content and not by name."""
+"""Where the raw dataset and what was derived from it lie, found by content and not by name."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,20 +19,43 @@ _NAME = re.compile(rf"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+)_task-{TASK}_run-(\d+
 _RAW_KINDS = {"bold.nii.gz": "bold", "bold.json": "json", "events.tsv": "events"}
 _RAW = re.compile(r"bold\.nii\.gz|bold\.json|events\.tsv")
 _FMRIPREP = re.compile(r"desc-confounds_timeseries\.tsv|space-\w+_desc-preproc_bold\.nii\.gz")
+_ANAT = re.compile(
+    r"sub-[A-Za-z0-9]+_(space-\w+_)?(desc-brain_mask|dseg|desc-preproc_T1w)\.nii\.gz"
+)
+_TIMESERIES = re.compile(rf"sub-[A-Za-z0-9]+_task-{TASK}_space-[\w-]+_timeseries\.h5")
 # Never inside these lies a dataset, and some of them are large.
 _SKIPPED = re.compile(r"sub-|ses-|\.|stimuli$|code$|figures$|logs$")
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Roots of the raw dataset and of the fMRIPrep derivatives (None: there is none)."""
+    """Roots of the parts of a dataset; None: there is none.
+
+    Attributes
+    ----------
+    raw : Path
+        Raw BIDS dataset: events, key logs, sidecars.
+    fmriprep : Path or None
+        fMRIPrep derivatives.
+    anat : Path or None
+        Anatomical derivatives (``sub-*/anat``): masks, segmentations, the T1w image.
+    stimuli : Path or None
+        Custom integrations of stable-retro, one folder per game.
+    timeseries : Path or None
+        Extracted series: ``<atlas>/sub-*/*_timeseries.h5``.
+    """
 
     raw: Path
-    fmriprep: Path | None
+    fmriprep: Path | None = None
+    anat: Path | None = None
+    stimuli: Path | None = None
+    timeseries: Path | None = None
 
 
-def find_folders(root, raw=None, fmriprep=None) -> Folders:
-    """Find the two datasets under a folder, whichever of the known layouts it has.
+def find_folders(
+    root, raw=None, fmriprep=None, *, anat=None, stimuli=None, timeseries=None
+) -> Folders:
+    """Find the parts of a dataset under a folder, whichever of the known layouts it has.
 
     Side by side (``shinobi``, ``shinobi.fmriprep``), current super-dataset (``shinobi/bids``,
     ``shinobi/fmriprep``), old super-datasets (``cneuromod/shinobi``,
@@ -44,8 +68,8 @@ def find_folders(root, raw=None, fmriprep=None) -> Folders:
     root : path
         Folder to search, three levels deep; where it is the raw dataset itself, the derivatives
         are also looked for beside it.
-    raw, fmriprep : path or None
-        Given: taken instead of a search.
+    raw, fmriprep, anat, stimuli, timeseries : path or None
+        Given: taken instead of a search. The stimuli lie inside the raw dataset.
 
     Returns
     -------
@@ -54,11 +78,13 @@ def find_folders(root, raw=None, fmriprep=None) -> Folders:
     Raises
     ------
     CobeError
-        A path is no folder, there is no raw dataset, or two are equally near.
+        A path is no folder or does not hold what it should, there is no raw dataset, or two are
+        equally near.
     """
     root = _folder(root)
+    given = {"fmriprep": fmriprep, "anat": anat, "timeseries": timeseries}
     if raw is None:
-        raw = _nearest(root, _RAW, "raw")
+        raw = _nearest(root, _holds_raw, "raw")
         if raw is None:
             raise CobeError(
                 f"{root}: no raw BIDS dataset; looked {DEPTH} levels deep for "
@@ -66,29 +92,69 @@ def find_folders(root, raw=None, fmriprep=None) -> Folders:
                 f"{TASK}/ and {TASK}.fmriprep/"
             )
     else:
-        raw = _folder(raw)
-        if not _holds(raw, _RAW):
-            raise CobeError(
-                f"{raw}: no sub-*/ses-*/func/*_task-{TASK}_run-*_events.tsv in it; "
-                "give the root of the raw BIDS dataset"
-            )
-    if fmriprep is None:
-        fmriprep = _nearest(root, _FMRIPREP, "fmriprep")
-        beside = (
-            raw.parent / f"{raw.name}.fmriprep",
-            raw.parent / "fmriprep",
-            raw.parent.parent / "cneuromod.processed" / "fmriprep" / TASK,
-        )
-        if fmriprep is None and root == raw:
-            fmriprep = next((path for path in beside if _holds(path, _FMRIPREP)), None)
-    else:
-        fmriprep = _folder(fmriprep)
-        if not _holds(fmriprep, _FMRIPREP):
-            raise CobeError(
-                f"{fmriprep}: no sub-*/ses-*/func/*_task-{TASK}_run-*_desc-preproc_bold.nii.gz in "
-                "it; give the root of the fMRIPrep derivatives"
-            )
-    return Folders(raw, fmriprep)
+        raw = _given(raw, _holds_raw, f"sub-*/ses-*/func/*_task-{TASK}_run-*_events.tsv")
+    found = {}
+    for part, (holds, pattern) in _PARTS.items():
+        if given[part] is not None:
+            found[part] = _given(given[part], holds, pattern)
+        else:
+            found[part] = _search(root, raw, found.get("fmriprep"), part)
+    if stimuli is not None:
+        found["stimuli"] = _given(stimuli, _holds_stimuli, "*/rom.sha")
+    elif _holds_stimuli(raw / "stimuli"):
+        found["stimuli"] = raw / "stimuli"
+    return Folders(raw, **found)
+
+
+def _given(path, holds: Callable[[Path], bool], pattern: str) -> Path:
+    path = _folder(path)
+    if not holds(path):
+        raise CobeError(f"{path}: no {pattern} in it; give the root of that dataset")
+    return path
+
+
+def _search(root: Path, raw: Path, fmriprep: Path | None, part: str) -> Path | None:
+    holds = _PARTS[part][0]
+    # The anatomy that the derivatives were made with, before one that lies nearer.
+    inside = [fmriprep / "sourcedata" / "smriprep"] if part == "anat" and fmriprep else []
+    beside = _beside(raw, part) if root == raw else ()
+    return (
+        next(filter(holds, inside), None)
+        or _nearest(root, holds, part)
+        or next(filter(holds, beside), None)
+    )
+
+
+def _beside(raw: Path, part: str) -> tuple[Path, ...]:
+    """Where the parts lie when the raw dataset itself is given as root."""
+    above = raw.parent
+    return {
+        "fmriprep": (
+            above / f"{raw.name}.fmriprep",
+            above / "fmriprep",
+            above.parent / "cneuromod.processed" / "fmriprep" / TASK,
+        ),
+        "anat": (
+            above / "cneuromod.processed" / "smriprep",
+            above.parent / "anat" / "smriprep",
+            above.parent / "cneuromod.processed" / "smriprep",
+        ),
+        "timeseries": (
+            above / f"{raw.name}.timeseries",
+            above / f"{raw.name}.timeseries" / "timeseries",
+            above / "timeseries",
+        ),
+    }[part]
+
+
+def timeseries_files(timeseries: Path) -> dict[str, list[Path]]:
+    """Files of extracted series, there or only links, of every subject."""
+    files: dict[str, list[Path]] = {}
+    for atlas in _folders(timeseries, ""):
+        for subject in _folders(atlas, "sub-"):
+            paths = [subject / name for name in _names(subject) if _TIMESERIES.fullmatch(name)]
+            files.setdefault(subject.name, []).extend(paths)
+    return {subject: paths for subject, paths in files.items() if paths}
 
 
 def raw_files(raw: Path) -> dict[RunKey, dict[str, Path]]:
@@ -149,7 +215,7 @@ def _names(folder: Path) -> list[str]:
         raise CobeError(f"{folder}: {error.strerror}; check its permissions") from error
 
 
-def _holds(folder: Path, rest: re.Pattern) -> bool:
+def _holds_task(folder: Path, rest: re.Pattern) -> bool:
     """Whether a folder is the root of a dataset: files of the task, named so after the run."""
     return any(
         (match := _NAME.fullmatch(name)) and rest.fullmatch(match[4])
@@ -158,10 +224,50 @@ def _holds(folder: Path, rest: re.Pattern) -> bool:
     )
 
 
-def _nearest(root: Path, rest: re.Pattern, what: str) -> Path | None:
+def _holds_raw(folder: Path) -> bool:
+    return _holds_task(folder, _RAW)
+
+
+def _holds_fmriprep(folder: Path) -> bool:
+    return _holds_task(folder, _FMRIPREP)
+
+
+def _holds_anat(folder: Path) -> bool:
+    return any(
+        _ANAT.fullmatch(name)
+        for subject in _folders(folder, "sub-")
+        if (subject / "anat").is_dir()
+        for name in _names(subject / "anat")
+    )
+
+
+def _holds_timeseries(folder: Path) -> bool:
+    return any(
+        _TIMESERIES.fullmatch(name)
+        for atlas in _folders(folder, "")
+        for subject in _folders(atlas, "sub-")
+        for name in _names(subject)
+    )
+
+
+def _holds_stimuli(folder: Path) -> bool:
+    return any((game / "rom.sha").exists() for game in _folders(folder, ""))
+
+
+_PARTS = {
+    "fmriprep": (
+        _holds_fmriprep,
+        f"sub-*/ses-*/func/*_task-{TASK}_run-*_desc-preproc_bold.nii.gz",
+    ),
+    "anat": (_holds_anat, "sub-*/anat/*_desc-brain_mask.nii.gz"),
+    "timeseries": (_holds_timeseries, f"*/sub-*/*_task-{TASK}_space-*_timeseries.h5"),
+}
+
+
+def _nearest(root: Path, holds: Callable[[Path], bool], what: str) -> Path | None:
     level = [root]
     for _ in range(DEPTH + 1):
-        found = [folder for folder in level if _holds(folder, rest)]
+        found = [folder for folder in level if holds(folder)]
         if len(found) > 1:
             names = ", ".join(str(folder) for folder in found)
             raise CobeError(f"{root}: several {what} datasets ({names}); name one with --{what}")

@@ -1,9 +1,10 @@
-"""The default atlas: grey matter cut into contiguous parcels, made here and nowhere downloaded."""
+"""Label images: what a brain mask leaves of them, and the default one, made here."""
 
 from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 from nibabel.affines import apply_affine
 from nilearn.datasets import load_mni152_gm_mask
 from nilearn.image import new_img_like, resample_img, smooth_img
@@ -93,6 +94,90 @@ def parcel_centroids(atlas: nib.Nifti1Image) -> np.ndarray:
     values, index = np.unique(labels[labels != 0], return_inverse=True)
     sums = [np.bincount(index, weights=axis, minlength=len(values)) for axis in inside.T]
     return apply_affine(atlas.affine, np.stack(sums, 1) / np.bincount(index)[:, None])
+
+
+def check_labels(atlas_img) -> np.ndarray:
+    """Labels of an atlas, after a check that it is one.
+
+    Parameters
+    ----------
+    atlas_img : nibabel.Nifti1Image
+        Integer labels, 0 outside.
+
+    Returns
+    -------
+    labels : ndarray of int64, shape (n_parcels,)
+        All above 0, ascending.
+
+    Raises
+    ------
+    CobeError
+        Not a 3D image of whole numbers from 0, or nothing but 0.
+    """
+    if len(atlas_img.shape) != 3:
+        raise CobeError(f"atlas: {len(atlas_img.shape)} dimensions, not 3; take a label image")
+    values = np.unique(np.asarray(atlas_img.dataobj))
+    if not np.isfinite(values).all() or (values != np.round(values)).any() or (values < 0).any():
+        raise CobeError("atlas: values that are no labels (fractions or below 0); take a label one")
+    labels = values.astype(np.int64)
+    if not labels.any():
+        raise CobeError("atlas: no label above 0; take another one")
+    return labels[labels != 0]
+
+
+def on_grid(atlas_img, grid_img) -> nib.Nifti1Image:
+    """The atlas on the grid of another image: the nearest label at each of its voxels.
+
+    As nilearn's `NiftiLabelsMasker` does with ``resampling_target="data"``.
+    """
+    same_place = np.allclose(atlas_img.affine, grid_img.affine)
+    if atlas_img.shape == grid_img.shape[:3] and same_place:
+        return atlas_img
+    return resample_img(
+        atlas_img,
+        target_affine=grid_img.affine,
+        target_shape=grid_img.shape[:3],
+        interpolation="nearest",
+    )
+
+
+def parcel_coverage(atlas_img, mask_img) -> pd.DataFrame:
+    """What is left of every parcel on the grid of a brain mask, and inside the mask.
+
+    Parameters
+    ----------
+    atlas_img : nibabel.Nifti1Image
+        Integer labels, 0 outside.
+    mask_img : nibabel.Nifti1Image
+        Brain mask on the grid of the BOLD.
+
+    Returns
+    -------
+    coverage : DataFrame
+        One row per parcel, by label: ``label``, ``n_atlas`` (voxels of the atlas), ``n_grid``
+        (voxels on the grid of the BOLD, 0: lost in resampling), ``n_mask`` (of those, in the
+        mask; 0: no series).
+
+    Raises
+    ------
+    CobeError
+        Not an atlas, see `check_labels`.
+    """
+    labels = check_labels(atlas_img)
+    original = np.asarray(atlas_img.dataobj)
+    resampled = np.asarray(on_grid(atlas_img, mask_img).dataobj)
+    parts = (original, resampled, resampled[np.asarray(mask_img.dataobj) != 0])
+    counts = [_count(part, labels) for part in parts]
+    names = ("n_atlas", "n_grid", "n_mask")
+    return pd.DataFrame({"label": labels, **dict(zip(names, counts, strict=True))})
+
+
+def _count(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    found, counts = np.unique(values, return_counts=True)
+    kept = np.isin(found, labels)
+    result = np.zeros(len(labels), np.int64)
+    result[np.searchsorted(labels, found[kept])] = counts[kept]
+    return result
 
 
 def _grey_matter(voxel_mm: float) -> tuple[np.ndarray, np.ndarray]:

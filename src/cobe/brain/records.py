@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from cobe.brain.timeline import valid_trs
+from cobe.brain.corrections import Correction
+from cobe.brain.layout import Folders
+from cobe.brain.timeline import valid_trs, volume_kinds
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Repetition:
         emulator of row 0 while it was recording already.
     corrected : str
         What was corrected, "" where nothing was.
+    replay_s : float
+        Length of the replay, input lines / 60 Hz; nan where it was not read.
     """
 
     row: int
@@ -42,6 +46,7 @@ class Repetition:
     why: str = ""
     skip_first_line: bool = False
     corrected: str = ""
+    replay_s: float = math.nan
 
     @property
     def has_replay(self) -> bool:
@@ -68,11 +73,16 @@ class Run:
     repetitions : tuple of Repetition
         In order of time.
     usable : bool
-        BOLD, mask, confounds and at least one replay are there, and they fit each other.
+        BOLD (image, mask, confounds; or extracted series) and at least one replay are there, and
+        they fit each other.
     why : str
         All reasons against it, "" in a usable run.
     corrected : str
         What was corrected, "" where nothing was.
+    timeseries : Path or None
+        File of extracted series of the run's subject, see `cobe.brain.timeseries`.
+    excluded : bool
+        Left out by a known correction: no part of the dataset, and in no total.
     """
 
     subject: str
@@ -87,6 +97,8 @@ class Run:
     usable: bool
     why: str = ""
     corrected: str = ""
+    timeseries: Path | None = None
+    excluded: bool = False
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -108,12 +120,55 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Roots of the raw dataset and of the derivatives (None: there are none), and every run."""
+class CorrectionStatus:
+    """A known correction and what became of it in this dataset.
 
-    raw: Path
-    fmriprep: Path | None
+    Attributes
+    ----------
+    correction : Correction
+    status : str
+        "applied", "off", "not needed" (the data are right as filed), "waiting" (what it corrects
+        is not downloaded) or "absent" (its session is not in this dataset).
+    """
+
+    correction: Correction
+    status: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as it lies on disk.
+
+    Attributes
+    ----------
+    folders : Folders
+        Where its parts lie.
+    runs : tuple of Run
+        Every run, by subject, session and number.
+    corrections : tuple of CorrectionStatus
+        Every known correction.
+    findings : tuple of str
+        What the checks found that may be a fault of the dataset itself, with a guess at what it
+        is; the runs and repetitions concerned are not usable unless the finding says so.
+    source : str
+        "fmriprep" or "timeseries": which BOLD makes a run usable.
+    """
+
+    folders: Folders
     runs: tuple[Run, ...]
+    corrections: tuple[CorrectionStatus, ...] = ()
+    findings: tuple[str, ...] = ()
+    source: str = "fmriprep"
+
+    @property
+    def raw(self) -> Path:
+        """Root of the raw dataset."""
+        return self.folders.raw
+
+    @property
+    def fmriprep(self) -> Path | None:
+        """Root of the fMRIPrep derivatives, None: there are none."""
+        return self.folders.fmriprep
 
     def table(self) -> pd.DataFrame:
         """One row per repetition, and one for a run without any.
@@ -129,16 +184,18 @@ class Dataset:
         return table.astype(_TABLE_TYPES)
 
     def totals(self) -> pd.DataFrame:
-        """One row per subject.
+        """One row per subject, over the runs that no correction excludes.
 
         Columns: subject, sessions, runs, usable_runs, volumes, hours, repetitions, named (with a
         replay named in the events), replays (there to use), covered_runs (every repetition names
-        a replay), valid_trs (volumes wholly inside a usable replay of a usable run), unknown_runs
+        a replay), valid_trs (volumes wholly inside a usable replay of a usable run), named_trs
+        (volumes wholly inside a repetition with a named replay, downloaded or not), unknown_runs
         (number of volumes unknown: not in volumes and hours).
         """
-        subjects = sorted({run.subject for run in self.runs})
+        runs = [run for run in self.runs if not run.excluded]
+        subjects = sorted({run.subject for run in runs})
         return pd.DataFrame(
-            [_subject_totals(s, [r for r in self.runs if r.subject == s]) for s in subjects]
+            [_subject_totals(s, [r for r in runs if r.subject == s]) for s in subjects]
         )
 
 
@@ -182,5 +239,11 @@ def _subject_totals(subject: str, runs: list[Run]) -> dict:
             bool(run.repetitions) and all(r.bk2 for r in run.repetitions) for run in runs
         ),
         "valid_trs": int(sum(valid_trs(run).sum() for run in known)),
+        "named_trs": int(sum(_named_trs(run) for run in known)),
         "unknown_runs": len(runs) - len(known),
     }
+
+
+def _named_trs(run: Run) -> int:
+    named = tuple(replace(r, why="") if r.bk2 else r for r in run.repetitions)
+    return int((volume_kinds(replace(run, repetitions=named)) == "replay").sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cobe.brain.files import NiftiHeader, read_json, read_nifti_header, why_absent
@@ -12,6 +13,25 @@ from cobe.core.errors import CobeError
 
 TR_TOLERANCE_S = 1e-3
 NO_FMRIPREP = "no fMRIPrep derivatives found: name their folder with --fmriprep"
+NO_TIMESERIES = "no extracted series found: name their folder with --timeseries"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A file of extracted series: (n_trs, n_columns) of every run in it, or why it is unread."""
+
+    path: Path
+    shapes: dict[RunKey, tuple[int, int]]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A run without its plays, what is wrong with its files, and the header of its BOLD."""
+
+    run: Run
+    problems: tuple[str, ...]
+    header: NiftiHeader | None
 
 
 def scan_run(
@@ -19,7 +39,9 @@ def scan_run(
     raw: dict[str, Path],
     derived: dict[str, Path] | None,
     task_tr_s: float | None,
-) -> tuple[Run, list[str]]:
+    series: Series | None = None,
+    source: str = "fmriprep",
+) -> Scan:
     """A run without its plays, and everything that is wrong with its files.
 
     Only headers, sidecars and the number of rows of the confounds are read.
@@ -32,12 +54,14 @@ def scan_run(
         Files of the run by kind, see `cobe.brain.layout`; `derived` None: no derivatives at all.
     task_tr_s : float or None
         TR of the task, for a run without a JSON of its own.
+    series : Series or None
+        File of extracted series of the subject.
+    source : str
+        "fmriprep" or "timeseries": which BOLD has to be there and fit.
 
     Returns
     -------
-    run : Run
-        Not usable yet, without repetitions.
-    problems : list of str
+    scan : Scan
     """
     problems = [
         f"{files['twice']}: a second file for the same run; remove one"
@@ -45,42 +69,24 @@ def scan_run(
         if "twice" in files
     ]
     paths = {kind: (derived or {}).get(kind) for kind in ("bold", "mask", "confounds")}
-    missing = {kind: _why_missing(kind, path) for kind, path in paths.items()}
-    problems += [NO_FMRIPREP] if derived is None else [why for why in missing.values() if why]
-    there = {kind: path for kind, path in paths.items() if not missing[kind]}
-
-    tr_s, volumes = {}, {}
-    for name, files in (("raw", raw), ("fMRIPrep", derived or {})):
-        if "json" in files and not why_absent(files["json"]):
-            try:
-                sidecar = read_json(files["json"])
-            except CobeError as error:
-                problems.append(str(error))
-                continue
-            tr_s[f"{name} JSON"] = sidecar.get("RepetitionTime")
-            shape = sidecar.get("dcmmeta_shape")
-            if isinstance(shape, list) and len(shape) == 4 and isinstance(shape[3], int):
-                volumes[f"{name} JSON"] = shape[3]
+    run = Run(
+        *key, **paths, n_trs=None, tr_s=math.nan, repetitions=(), usable=False,
+        timeseries=series.path if series else None,
+    )  # fmt: skip
+    tr_s, volumes = _read_sidecars(raw, derived or {}, problems)
     if tr_s.get("raw JSON") is None:
         tr_s["task JSON"] = task_tr_s
-
-    headers = {}
-    for kind in ("bold", "mask"):
-        if kind in there:
-            try:
-                headers[kind] = read_nifti_header(there[kind])
-            except CobeError as error:
-                problems.append(str(error))
-    problems += _grid_problems(headers, there)
-    if "bold" in headers and len(headers["bold"].shape) == 4:
-        volumes["BOLD"] = headers["bold"].shape[3]
-        tr_s["BOLD header"] = headers["bold"].tr_s
-    rows = {"confounds": _count_rows(there["confounds"])} if "confounds" in there else {}
+    rows, grid = {}, None
+    if source == "timeseries":
+        rows = _series_rows(run, series, problems)
+    else:
+        problems += [NO_FMRIPREP] if derived is None else []
+        grid = _read_images(run, derived is not None, tr_s, volumes, rows, problems)
 
     tr_s = {source: float(tr) for source, tr in tr_s.items() if isinstance(tr, int | float)}
     problems += _disagreement("TR", tr_s, TR_TOLERANCE_S, " s")
     problems += _disagreement("volumes", volumes | rows, 0, "")
-    n_trs = volumes.get("BOLD", volumes.get("raw JSON"))
+    n_trs = volumes.get("BOLD", volumes.get("raw JSON", rows.get("extracted series")))
     known_tr_s = next(iter(tr_s.values()), math.nan)
     if not n_trs:
         problems.append("number of volumes unknown: no BOLD and no dcmmeta_shape in the raw JSON")
@@ -88,8 +94,62 @@ def scan_run(
     if not known_tr_s > 0:
         problems.append("TR unknown: no RepetitionTime above 0 in any JSON or header")
         known_tr_s = math.nan
-    run = Run(*key, **paths, n_trs=n_trs, tr_s=known_tr_s, repetitions=(), usable=False)
-    return run, problems
+    return Scan(replace(run, n_trs=n_trs, tr_s=known_tr_s), tuple(problems), grid)
+
+
+def _read_sidecars(raw, derived, problems: list[str]) -> tuple[dict, dict]:
+    """TR in s and number of volumes by the JSON that states it."""
+    tr_s, volumes = {}, {}
+    for name, files in (("raw", raw), ("fMRIPrep", derived)):
+        if "json" in files and not why_absent(files["json"]):
+            try:
+                sidecar = read_json(files["json"])
+            except CobeError as error:
+                problems.append(str(error))
+                continue
+            tr = tr_s[f"{name} JSON"] = sidecar.get("RepetitionTime")
+            if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
+                problems.append(f"{files['json']}: RepetitionTime {tr!r} is no number; correct it")
+            shape = sidecar.get("dcmmeta_shape")
+            if isinstance(shape, list) and len(shape) == 4 and isinstance(shape[3], int):
+                volumes[f"{name} JSON"] = shape[3]
+    return tr_s, volumes
+
+
+def _read_images(run: Run, derived: bool, tr_s, volumes, rows, problems) -> NiftiHeader | None:
+    """Headers of BOLD and mask and rows of the confounds, into the given tables."""
+    headers, paths = {}, {}
+    for kind in ("bold", "mask", "confounds"):
+        path = getattr(run, kind)
+        if why := _why_missing(kind, path):
+            problems += [why] if derived else []
+            continue
+        paths[kind] = path
+        try:
+            if kind == "confounds":
+                rows["confounds"] = _count_rows(path)
+            else:
+                headers[kind] = read_nifti_header(path)
+        except CobeError as error:
+            problems.append(str(error))
+    problems += _grid_problems(headers, paths)
+    if "bold" not in headers or len(headers["bold"].shape) != 4:
+        return None
+    volumes["BOLD"] = headers["bold"].shape[3]
+    tr_s["BOLD header"] = headers["bold"].tr_s
+    return headers["bold"]
+
+
+def _series_rows(run: Run, series: Series | None, problems: list[str]) -> dict[str, int]:
+    if series is None:
+        problems.append(NO_TIMESERIES)
+    elif series.why:
+        problems.append(series.why)
+    elif run.key not in series.shapes:
+        problems.append(f"{series.path}: no series of the run in it")
+    else:
+        return {"extracted series": series.shapes[run.key][0]}
+    return {}
 
 
 def _why_missing(kind: str, path: Path | None) -> str:

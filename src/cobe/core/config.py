@@ -31,6 +31,10 @@ class Cell:
         Seed of the initial weights and of the order of the training windows.
     trained : bool
         False: the initial weights, untouched, as a control of the same shape.
+    head_rule : str
+        ``"divide"``: hidden must be a multiple of n_heads. ``"floor"``: a head has
+        ``hidden // n_heads`` channels, so that attention is narrower than hidden where it is no
+        multiple (as in the paper's code, whose widths 6 ... 255 have 4 heads).
     """
 
     n_frames: int
@@ -41,12 +45,14 @@ class Cell:
     scheme: str = "stratified"
     seed: int = 0
     trained: bool = True
+    head_rule: str = "divide"
 
     @property
     def name(self) -> str:
         """Short unique name, safe as a file name."""
         frames = f"{self.n_frames}f" if self.trained else "untrained"
-        shape = f"h{self.hidden}-l{self.n_layers}-a{self.n_heads}"
+        floored = "floored" if self.head_rule == "floor" else ""
+        shape = f"h{self.hidden}-l{self.n_layers}-a{self.n_heads}{floored}"
         return f"{frames}-{shape}-{self.precision}-{self.scheme}-s{self.seed}"
 
     def untrained(self) -> Cell:
@@ -80,7 +86,9 @@ class Protocol:
     block_trs : int
         Length of a permuted block, in TR.
     confounds : str
-        Name of the confound strategy of `cobe.brain.bold`.
+        Name of the confound strategy of `cobe.brain.confounds`.
+    smoothing_mm : float or None
+        Full width at half maximum of the smoothing of volumes.
     seed : int
         Seed of permutations and bootstrap.
     """
@@ -95,6 +103,7 @@ class Protocol:
     n_permutations: int = 500
     block_trs: int = 40
     confounds: str = "minimal"
+    smoothing_mm: float | None = None
     seed: int = 0
 
 
@@ -149,6 +158,14 @@ class VQVAEConfig:
         Peak of the cosine schedule (AdamW).
     seed : int
         Seed of weights, codebook and order of clips.
+    quantizer : str
+        ``"vq"``: a learned codebook by exponential moving averages. ``"fsq"``: finite scalar
+        quantisation, every latent channel rounded to a few levels.
+    levels : tuple of int
+        Levels of the FSQ channels, whose product is n_codes; empty: 8 and 16 as they fit.
+    flat_kernel : int
+        Kernel along an axis that a strided convolution does not stride: 3, or 4 as in VideoGPT,
+        which pads unevenly for it.
     """
 
     resolution: int = 64
@@ -161,6 +178,9 @@ class VQVAEConfig:
     batch_size: int = 16
     learning_rate: float = 3e-3
     seed: int = 0
+    quantizer: str = "vq"
+    levels: tuple[int, ...] = ()
+    flat_kernel: int = 3
 
 
 @dataclass(frozen=True)
@@ -176,7 +196,17 @@ class TrainConfig:
     n_evals : int
         Validations in a run after one at step 0, denser at the start: small sets overfit early.
     dropout : float
-        Residual dropout; attention dropout is 0.
+        Of embeddings and residual branches.
+    attention : str
+        ``"sdpa"``: torch's fused attention; ``"eager"``: spelled out, as published.
+    attention_dropout : float
+        Of attention weights. Above 0 it keeps attention off most fused kernels.
+    activation_checkpointing : bool
+        Compute the blocks' activations again in the backward pass: less memory, more time.
+    compile : bool
+        Train through ``torch.compile``: it pays for itself in long runs on a GPU.
+    tokens_once : bool
+        False: encode the pixels of every batch again in every step, as published.
     """
 
     n_steps: int = 600
@@ -184,6 +214,11 @@ class TrainConfig:
     learning_rate: float = 3e-3
     n_evals: int = 16
     dropout: float = 0.1
+    attention: str = "sdpa"
+    attention_dropout: float = 0.0
+    activation_checkpointing: bool = False
+    compile: bool = False
+    tokens_once: bool = True
 
 
 @dataclass(frozen=True)
@@ -295,14 +330,15 @@ PROFILES = {
             n_steps=156_000,
             batch_size=32,
             learning_rate=3e-4,
+            flat_kernel=4,
         ),
         train=TrainConfig(
             n_steps=145_000, batch_size=64, learning_rate=7.3e-4, n_evals=100, dropout=0.2
         ),
-        base=Cell(n_frames=4_000_000, hidden=576, n_layers=8, n_heads=4),
+        base=Cell(n_frames=4_000_000, hidden=576, n_layers=8, n_heads=4, head_rule="floor"),
         axes=_axes(
             (10_000, 100_000, 1_000_000, 4_000_000),
-            (8, 16, 32, 64, 128, 256, 576, 1024),
+            (6, 15, 30, 63, 126, 255, 576, 1024),
             (1, 2, 4, 8, 16),
             (1, 2, 4, 8),
             ("bf16", "fp32"),

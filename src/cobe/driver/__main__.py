@@ -19,9 +19,17 @@ from cobe.core.paths import PROJECT, build_dir, data_dir, figures_dir
 from cobe.driver.notebooks import check_parameters, declared_parameters, paired, read_script
 from cobe.driver.notebooks import scripts as notebook_scripts
 from cobe.driver.steps import Step
-from cobe.report.manifest import check_manifest, figure_names, read_manifest
+from cobe.report.manifest import (
+    THROUGHPUT_FIGURE,
+    check_manifest,
+    figure_names,
+    read_manifest,
+)
 
 PAPER_NOTEBOOK = "05_paper_figures"
+THROUGHPUT_NOTEBOOK = "08_throughput"
+# what the throughput figure needs besides its own notebook
+BEFORE_THROUGHPUT = ("01_data", "02_vqvae")
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -29,7 +37,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./run_all.sh",
         description="Run every notebook in order and regenerate every figure.",
-        epilog="./run_all.sh test runs the tests; ./run_all.sh lab opens JupyterLab.",
+        epilog="./run_all.sh test runs the tests; ./run_all.sh lab opens JupyterLab; "
+        "./run_all.sh fetch gets real data.",
     )
     parser.add_argument(
         "command",
@@ -78,15 +87,21 @@ def plan(profile: Profile, data: str, figures: list[str]) -> list[Step]:
         for axis in profile.axes
         if everything or any(axis.name in figure for figure in figures)
     ]
-    wanted = {"profile": profile.name, "data": data, "axes": axes, "figures": figures}
+    of_paper = [name for name in figures if name != THROUGHPUT_FIGURE]
+    wanted = {"profile": profile.name, "data": data, "axes": axes, "figures": of_paper}
     steps = []
     for script in notebook_scripts():
         if script.stem == "00_tour" and not everything:
             continue
+        if script.stem == THROUGHPUT_NOTEBOOK and THROUGHPUT_FIGURE not in figures:
+            continue
+        if not of_paper and script.stem not in (*BEFORE_THROUGHPUT, THROUGHPUT_NOTEBOOK):
+            continue
         defaults = declared_parameters(read_script(script), script.stem)
         given = {key: value for key, value in wanted.items() if key in defaults}
         check_parameters(given, defaults, script.stem)
-        products = figures_dir(profile.name) if script.stem == PAPER_NOTEBOOK else None
+        draws = script.stem in (PAPER_NOTEBOOK, THROUGHPUT_NOTEBOOK)
+        products = figures_dir(profile.name) if draws else None
         steps.append(Step(script, given, build_dir(profile.name), products, profile))
     return steps
 
@@ -188,6 +203,10 @@ def main(arguments: list[str]) -> int:
     """
     if arguments[:1] == ["test"]:
         return subprocess.call([sys.executable, "-m", "pytest", *arguments[1:]], cwd=PROJECT)
+    if arguments[:1] == ["fetch"]:
+        from cobe.driver.fetch import main as fetch
+
+        return fetch(arguments[1:])
     if arguments[:1] == ["lab"]:
         os.chdir(PROJECT)
         os.execv(

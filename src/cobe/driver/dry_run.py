@@ -1,28 +1,49 @@
-"""What a run would do, before it does it: steps, cells, disk, GPU-hours."""
+"""What a run would do, before it does it: steps, data, what is left out, disk, GPU-hours."""
 
 from __future__ import annotations
 
-from cobe.core.config import CLIP_SPAN_FRAMES, PROFILES, Cell, Profile
-from cobe.core.paths import build_dir, figures_dir
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+from cobe.brain import layout
+from cobe.brain.dataset import Dataset, read_dataset
+from cobe.brain.fetch import annex_file, size_text
+from cobe.brain.files import NOT_DOWNLOADED
+from cobe.brain.inventory import downloads
+from cobe.core.config import (
+    CLIP_FRAMES,
+    CLIP_SPAN_FRAMES,
+    FRAME_RATE_HZ,
+    PROFILES,
+    Cell,
+    Profile,
+    axis_cells,
+)
+from cobe.core.errors import CobeError
+from cobe.core.paths import build_dir, data_dir, figures_dir
+from cobe.encoding.splits import split_sessions
 from cobe.sweep.models import sweep_cells, untrained_controls
+from cobe.sweep.pipeline import replayed, stimuli_with_rom, usable_runs
+from cobe.sweep.targets import source_there
+from cobe.video.flops import total_flops, train_flops, vqvae_flops
 
 # compressed 128x128 frames of a detailed game, and the throughput assumed of one H100 (25 % of
 # 989 TFLOP/s dense bf16): assumptions of the preview, not measurements
 ASSUMED_BYTES_PER_FRAME = 6_000
 ASSUMED_FLOP_PER_S = 0.25 * 989e12
-PAPER_REPLAYED_FRAMES = 6_476_018
+N_SHOWN = 12
 
 
-def training_flop(profile: Profile, cell: Cell) -> float:
-    """Arithmetic estimate of one cell's training: 6 x block parameters x tokens seen.
-
-    A lower bound: attention scores, cross-attention, the context and the head are left out.
-    """
-    time, height, width = profile.vqvae.downsample
-    side = profile.vqvae.resolution
-    tokens_per_clip = (16 // time) * (side // height) * (side // width)
-    n_params = 12 * cell.n_layers * cell.hidden**2
-    return 6.0 * n_params * tokens_per_clip * profile.train.batch_size * profile.train.n_steps
+def training_flop(profile: Profile, cells: list[Cell]) -> tuple[float, float]:
+    """Arithmetic of the training of the VQ-VAE and of these cells, counted part by part."""
+    vqvae, train = profile.vqvae, profile.train
+    size = (CLIP_FRAMES, vqvae.resolution, vqvae.resolution)
+    grid = tuple(n // s for n, s in zip(size, vqvae.downsample, strict=True))
+    of_vqvae = vqvae.n_steps * total_flops(vqvae_flops(vqvae, vqvae.batch_size))
+    shape = (vqvae.n_codes, vqvae.code_dim, grid, train.n_steps, train.batch_size)
+    return of_vqvae, sum(train_flops(cell, *shape) for cell in cells)
 
 
 def describe(profile: Profile, steps, figures: list[str]) -> str:
@@ -38,16 +59,14 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
         f"{profile.train.n_steps} steps of {profile.train.batch_size} windows each"
     )
     if profile.plan is None:
-        gib = PAPER_REPLAYED_FRAMES * ASSUMED_BYTES_PER_FRAME / 2**30
-        hours = sum(training_flop(profile, cell) for cell in cells) / ASSUMED_FLOP_PER_S / 3600
-        lines += [
-            f"disk: about {gib:.0f} GiB for the frame store, if all "
-            f"{PAPER_REPLAYED_FRAMES:,} replayed frames take "
-            f"{ASSUMED_BYTES_PER_FRAME:,} bytes each (assumed), besides the dataset",
-            f"GPU: at least {hours:.0f} hours on one H100 for the GPT cells, if "
-            f"{ASSUMED_FLOP_PER_S / 1e12:.0f} TFLOP/s are reached (assumed, not measured); "
-            "the VQ-VAE comes on top",
-        ]
+        given = next((s.parameters["data"] for s in steps if s.parameters.get("data")), "")
+        lines += _real_data(profile, data_dir(given))
+        hours = [n / ASSUMED_FLOP_PER_S / 3600 for n in training_flop(profile, cells)]
+        lines.append(
+            f"GPU: {hours[1]:.1f} hours on one H100 for the GPT cells and {hours[0]:.1f} for the "
+            f"VQ-VAE, if {ASSUMED_FLOP_PER_S / 1e12:.0f} TFLOP/s are reached (the arithmetic is "
+            "counted, the rate assumed and not measured)"
+        )
     else:
         plan = profile.plan
         runs = len(plan.subjects) * sum(n_runs for _, n_runs in plan.sessions)
@@ -60,3 +79,116 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
     lines.append(f"work files: {build_dir(profile.name)}; figures: {figures_dir(profile.name)}")
     lines.append(f"profiles: {', '.join(PROFILES)}")
     return "\n".join(lines)
+
+
+def _real_data(profile: Profile, folder: Path) -> list[str]:
+    """What the folder holds, what of it is left out and why, and what it would take."""
+    space = os.environ.get("COBE_SPACE") or layout.SPACE
+    source = os.environ.get("COBE_SOURCE") or source_there(folder, space)
+    dataset = read_dataset(folder, space=space, source=source)
+    usable = usable_runs(dataset)
+    what = "extracted series" if source == "timeseries" else f"volumes, {space}"
+    lines = [f"data: {folder} ({what}): {len(usable)} of {len(dataset.runs)} runs can be used"]
+    table = dataset.totals()
+    columns = ["subject", "sessions", "runs", "usable_runs", "volumes", "repetitions", "replays"]
+    lines += [f"  {line}" for line in table[columns].to_string(index=False).splitlines()]
+    left_out = [
+        f"{run.name}: {'not downloaded' if NOT_DOWNLOADED in run.why else run.why}"
+        for run in dataset.runs
+        if not run.usable
+    ]
+    lines += _some("runs left out", left_out, folder)
+    reasons = Counter(_kind(rep.why) for run in usable for rep in run.repetitions if rep.why)
+    lines += [f"  repetitions without a replay, {why}: {n}" for why, n in reasons.most_common()]
+    lines += [
+        f"  correction {c.correction.name}: {c.status}"
+        for c in dataset.corrections
+        if c.status != "absent"
+    ]
+    lines += _some("findings", list(dataset.findings), folder)
+    wanted = [f"{line}   # {n} files" for line, n in downloads(dataset)]
+    lines += _some("lines to type for what is not downloaded", wanted, folder)
+    missing = [file for file in map(annex_file, _files(dataset)) if not file.present]
+    if missing:
+        n_bytes = sum(file.n_bytes or 0 for file in missing)
+        lines.append(f"  download: {len(missing)} files, {size_text(n_bytes)}")
+    return lines + _rom(dataset) + _video(profile, dataset) + _disk(profile, dataset)
+
+
+def _files(dataset: Dataset) -> list[Path]:
+    """Every file of BOLD and every key log that the dataset names."""
+    paths = {rep.bk2 for run in dataset.runs for rep in run.repetitions}
+    for run in dataset.runs:
+        series = dataset.source == "timeseries"
+        paths |= {run.timeseries} if series else {run.bold, run.mask, run.confounds}
+    return sorted(path for path in paths if path is not None)
+
+
+def _some(title: str, entries: list[str], folder: Path) -> list[str]:
+    lines = [f"  {len(entries)} {title}"] if entries else []
+    lines += [f"    {entry}" for entry in entries[:N_SHOWN]]
+    if len(entries) > N_SHOWN:
+        lines.append(
+            f"    ... and {len(entries) - N_SHOWN} more: python -m cobe.brain.dataset {folder}"
+        )
+    return lines
+
+
+def _kind(why: str) -> str:
+    """A reason without the file that it is about."""
+    if NOT_DOWNLOADED in why:
+        return "not downloaded"
+    if why.startswith("no replay"):
+        return "none named in the events"
+    return "replay and play of different lengths" if " for a play of " in why else "unreadable"
+
+
+def _rom(dataset: Dataset) -> list[str]:
+    if not any(replayed(run) for run in usable_runs(dataset)):
+        return ["ROM: not checked, no replay names a game"]
+    try:
+        place = stimuli_with_rom(dataset) or "stable-retro's own folder"
+    except CobeError as error:
+        return [f"ROM: missing, so nothing can be played: {error}"]
+    return [f"ROM: there, in {place}"]
+
+
+def _video(profile: Profile, dataset: Dataset) -> list[str]:
+    """Whether the sessions of the video model hold what the largest cell asks for."""
+    try:
+        split = split_sessions(usable_runs(dataset), profile.video_sessions)
+    except CobeError as error:
+        return [f"split: cannot be made: {error}"]
+    n_frames = sum(_frames(run) for run in split.video)
+    largest = max(cell.n_frames for axis in profile.axes for cell in axis_cells(profile, axis))
+    state = "enough" if n_frames >= largest else "NOT ENOUGH: the run would stop there"
+    return [
+        f"split: {len(split.video)} runs for the video model, {len(split.ridge)} for the ridge; "
+        f"{n_frames:,} frames to train on, the largest cell takes {largest:,}: {state}"
+    ]
+
+
+def _frames(run) -> int:
+    return sum(round(rep.replay_s * FRAME_RATE_HZ) for rep in replayed(run))
+
+
+def _disk(profile: Profile, dataset: Dataset) -> list[str]:
+    """Frames to store, besides the dataset, against what is free where they would go."""
+    replays = [rep for run in usable_runs(dataset) for rep in replayed(run)]
+    n_frames = sum(_frames(run) for run in usable_runs(dataset))
+    named = [rep for run in dataset.runs for rep in run.repetitions if rep.bk2]
+    named_gib = _gib(sum(rep.duration_s for rep in named) * FRAME_RATE_HZ)
+    work = build_dir(profile.name)
+    there = next(path for path in (work, *work.parents) if path.is_dir())
+    free_gib = shutil.disk_usage(there).free / 2**30
+    state = "" if named_gib < free_gib else ": TOO LITTLE; set COBE_BUILD to a larger disk"
+    return [
+        f"disk: about {_gib(n_frames):.1f} GiB for the frame store, if the {n_frames:,} frames of "
+        f"{len(replays)} replays take {ASSUMED_BYTES_PER_FRAME:,} bytes each (assumed); "
+        f"{named_gib:.1f} GiB with all {len(named)} replays that the events name; "
+        f"{free_gib:.1f} GiB are free at {there}{state}"
+    ]
+
+
+def _gib(n_frames: float) -> float:
+    return n_frames * ASSUMED_BYTES_PER_FRAME / 2**30

@@ -23,6 +23,7 @@ from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
 from cobe.core.paths import PROJECT, data_dir
 from cobe.driver.notebooks import read_script
+from cobe.report.manifest import MANIFEST, read_manifest
 
 # modules that a notebook may use: a change in any of them means that it must run again
 ROOMS = tuple(
@@ -102,7 +103,17 @@ class Step:
         for path, sha256 in record["products"].items():
             if not Path(path).is_file() or content_sha256(Path(path)) != sha256:
                 return None
-        return record
+        return record if self._listed(record["products"]) else None
+
+    def _listed(self, products: dict) -> bool:
+        """Whether the manifest, which several steps write to, names all that this one made."""
+        if self.products is None:
+            return True
+        try:
+            listed = {row["file"] for row in read_manifest(self.products)}
+        except CobeError:
+            return False
+        return {Path(path).name for path in products} <= listed
 
     def run(self, show_progress: bool) -> dict:
         """Execute the notebook in a kernel of its own.
@@ -151,7 +162,7 @@ class Step:
         return {
             str(path): content_sha256(path)
             for path in sorted(self.products.iterdir())
-            if path.is_file() and path.stat().st_mtime >= since_s - 1
+            if path.is_file() and path.name != MANIFEST and path.stat().st_mtime >= since_s - 1
         }
 
     def _execute(self) -> None:
@@ -204,8 +215,10 @@ def _in_thread(function) -> None:
 
 
 def _room_fingerprint(room: str) -> str:
-    folder = PROJECT / "src" / Path(*room.split("."))
-    modules = [f"{room}.{path.stem}" for path in sorted(folder.glob("*.py"))]
+    source = PROJECT / "src"
+    paths = sorted((source / Path(*room.split("."))).rglob("*.py"))
+    modules = [".".join(path.relative_to(source).with_suffix("").parts) for path in paths]
+    modules = [name.removesuffix(".__init__") for name in modules]
     return "".join(fingerprint(module) for module in modules)
 
 

@@ -1,8 +1,10 @@
 """Control features: what plain pixels, buttons, the level and slowness alone explain."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from sklearn.decomposition import PCA
 
 from cobe.core.config import CLIP_SPAN_FRAMES
@@ -11,6 +13,81 @@ from cobe.core.seeds import rng_for, seed_for
 
 N_BUTTONS = 12
 CHUNK_CLIPS = 256
+
+
+@dataclass(frozen=True)
+class Control:
+    """A control band, and the question that it answers.
+
+    Attributes
+    ----------
+    name : str
+        Name in tables.
+    made_by : str
+        ``module:function`` that makes it.
+    rate : str
+        ``"clip"``: goes to volumes by `cobe.encoding.clips_to_trs`; ``"volume"``: is there already.
+    question : str
+        What a model must beat it to show.
+    """
+
+    name: str
+    made_by: str
+    rate: str
+    question: str
+
+
+CONTROLS = (
+    Control(
+        "untrained",
+        "cobe.video.features:hidden_states",
+        "clip",
+        "does training matter, or is it the network's shape? (the same GPT with initial weights)",
+    ),
+    Control(
+        "vq",
+        "cobe.video.features:code_embeddings",
+        "clip",
+        "does the GPT add to the tokens that it reads?",
+    ),
+    Control(
+        "pixel_pca",
+        "cobe.encoding.controls:pixel_pca",
+        "clip",
+        "does the network add to a linear summary of the pixels?",
+    ),
+    Control(
+        "lowlevel",
+        "cobe.stimulus.lowlevel:clip_features",
+        "clip",
+        "is it luminance, contrast and motion energy?",
+    ),
+    Control(
+        "buttons",
+        "cobe.encoding.controls:buttons",
+        "clip",
+        "is it the hands?",
+    ),
+    Control(
+        "level_and_time",
+        "cobe.encoding.controls:level_and_time",
+        "clip",
+        "is it the level, or drift over the run and the repetition?",
+    ),
+    Control(
+        "confounds",
+        "cobe.encoding.controls:confound_band",
+        "volume",
+        "is it head motion or another nuisance that moves with the game?",
+    ),
+    Control(
+        "autocorrelation_only",
+        "cobe.encoding.controls:autocorrelation_only",
+        "clip",
+        "is it slowness alone? at chance unless the split leaks",
+    ),
+)
+"""Every control band: where it comes from and what it is for."""
 
 
 @dataclass(frozen=True)
@@ -236,3 +313,56 @@ def autocorrelation_only(clip_table, n_features, *, time_constant_s=20.0, seed=0
             noise[i] = rho * noise[i - 1] + np.sqrt(1 - rho**2) * noise[i]
         features[run.index.to_numpy()[order]] = noise
     return features
+
+
+def confound_band(confounds):
+    """Motion and other confounds of one run as features.
+
+    Use it beside features of the game, to see what they explain beyond it
+    (`cobe.encoding.unique.unique_variance`). Confounds that the responses were cleaned of, run by
+    run, cannot explain them at delay 0 any more; they still can at others.
+
+    Parameters
+    ----------
+    confounds : DataFrame of shape (n_trs, n_confounds)
+        Numbers, one row per volume, such as `cobe.brain.bold.read_confounds` gives or columns of
+        fMRIPrep's table. There, what is a difference to the volume before has none in the first
+        row.
+
+    Returns
+    -------
+    x : float32 array of shape (n_trs, n_confounds)
+        NaN rows where a confound has no number: such volumes have no features and are counted with
+        the others (`cobe.encoding.design.row_counts`); nothing is filled in.
+
+    Raises
+    ------
+    CobeError
+        It is no table of numbers, or a column has none at all.
+
+    Warns
+    -----
+    RuntimeWarning
+        Volumes after the first lack a number.
+    """
+    if not isinstance(confounds, pd.DataFrame) or not confounds.shape[1]:
+        raise CobeError("confounds: give a DataFrame with one column per confound")
+    try:
+        x = confounds.to_numpy(np.float64)
+    except (TypeError, ValueError) as error:
+        raise CobeError(f"confounds: not all numbers ({error}); choose other columns") from error
+    bad = ~np.isfinite(x)
+    if bad.all(axis=0).any():
+        named = ", ".join(map(str, confounds.columns[bad.all(axis=0)]))
+        raise CobeError(f"confounds {named}: no number in any volume; leave them out")
+    gone = bad.any(axis=1)
+    if gone[1:].any():
+        named = ", ".join(map(str, confounds.columns[bad[1:].any(axis=0)][:5]))
+        warnings.warn(
+            f"confounds: {int(gone[1:].sum())} of {len(x)} volumes after the first lack a number "
+            f"in {named}; they count as volumes without features",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    x[gone] = np.nan
+    return x.astype(np.float32)

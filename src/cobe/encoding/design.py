@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cobe.core.errors import CobeError
 from cobe.encoding.delays import check_delays, delayed_rows
+from cobe.encoding.folds import check_groups, run_names
 
 
 @dataclass(frozen=True)
@@ -73,69 +75,246 @@ def check_runs(runs_x, runs_y, groups, delays_tr):
         Names the run and the remedy.
     """
     delays = check_delays(delays_tr)
-    n_runs = len(runs_x)
-    if n_runs == 0 or len(runs_y) != n_runs:
+    check_numbers(runs_x, runs_y)
+    names = run_names(groups, len(runs_x))
+    check_arrays(names, runs_x, runs_y, max(delays))
+    if len(set(groups)) < 2:
         raise CobeError(
-            f"runs: {n_runs} of features and {len(runs_y)} of responses; give both per run"
+            f"groups: only {groups[0]!r} in {len(runs_x)} runs; give at least two, such as one per "
+            "run"
         )
-    if len(groups) != n_runs:
-        raise CobeError(f"groups: {len(groups)} labels for {n_runs} runs; give one per run")
-    names = [f"run {i} (group {group!r})" for i, group in enumerate(groups)]
+    return find_rows(names, [runs_x], runs_y, delays)[:2]
+
+
+def check_numbers(runs_x, runs_y):
+    """There are runs, and as many of features as of responses; otherwise CobeError."""
+    if len(runs_x) == 0 or len(runs_y) != len(runs_x):
+        raise CobeError(
+            f"runs: {len(runs_x)} of features and {len(runs_y)} of responses; give both per run"
+        )
+
+
+def check_arrays(names, runs_x, runs_y, reach_trs, what_x="features"):
+    """Check the shape of every run, and that nothing is infinite.
+
+    Parameters
+    ----------
+    names : list of str
+        What to call each run.
+    runs_x, runs_y : lists of arrays
+        Features and responses.
+    reach_trs : int
+        Volumes that the longest delay reaches back.
+    what_x : str
+        What to call the features.
+
+    Raises
+    ------
+    CobeError
+        Names the run and the remedy.
+    """
     for name, x, y in zip(names, runs_x, runs_y, strict=True):
         if np.ndim(x) != 2 or np.ndim(y) != 2:
             raise CobeError(f"{name}: shapes {np.shape(x)}, {np.shape(y)}; give (n_trs, n_columns)")
-        for what, array, first in (("features", x, runs_x[0]), ("targets", y, runs_y[0])):
-            if array.shape[1] != first.shape[1]:
+        for what, array, first in ((what_x, x, runs_x[0]), ("targets", y, runs_y[0])):
+            if np.shape(array)[1] != np.shape(first)[1]:
                 raise CobeError(
-                    f"{name}: {array.shape[1]} {what}, but run 0 has {first.shape[1]}; "
+                    f"{name}: {np.shape(array)[1]} {what}, but run 0 has {np.shape(first)[1]}; "
                     f"give every run the same {what}"
                 )
+            if not np.shape(array)[1]:
+                raise CobeError(f"{name}: no {what}; give one column or more")
         if len(x) != len(y):
             raise CobeError(
-                f"{name}: {len(x)} rows of features and {len(y)} of responses; give one per volume"
+                f"{name}: {len(x)} rows of {what_x} and {len(y)} of responses; give one per volume"
             )
-        if max(delays) >= len(x):
+        if reach_trs >= len(x):
             raise CobeError(
-                f"{name}: delay {max(delays)} does not fit its {len(x)} volumes; "
+                f"{name}: delay {reach_trs} does not fit its {len(x)} volumes; "
                 "leave the run out or shorten delays_tr"
             )
-        for what, array in (("features", x), ("responses", y)):
+        for what, array in ((what_x, x), ("responses", y)):
             if np.isinf(array).any():
                 raise CobeError(f"{name}: infinite {what}; mark those rows NaN or correct them")
-    if len(set(groups)) < 2:
-        raise CobeError(
-            f"groups: only {groups[0]!r} in {n_runs} runs; give at least two, such as one per run"
-        )
+
+
+def find_rows(names, readouts, runs_y, lags_tr, labels=None):
+    """Rows of every run that count, and why the others do not.
+
+    Parameters
+    ----------
+    names : list of str
+        What to call each run.
+    readouts : list of lists of arrays of shape (n_trs, n_features)
+        One or more sets of features of the same runs; a row must be there in all of them.
+    runs_y : list of arrays of shape (n_trs, n_targets)
+        Responses.
+    lags_tr : sequence of int
+        How many volumes back a row looks.
+    labels : list of object arrays of shape (n_trs,), or None
+        None where a volume belongs to no fold.
+
+    Returns
+    -------
+    rows : list of int arrays of shape (n_rows,)
+        Volumes of each run that count.
+    missing : bool array of shape (n_targets,)
+        Targets that are NaN throughout some run.
+    counts : list of dict of int
+        For each run what `row_counts` tells.
+
+    Raises
+    ------
+    CobeError
+        A run has fewer than two rows, or targets are NaN in rows where others are not.
+    """
     absent = np.stack([np.isnan(y).all(axis=0) for y in runs_y])
-    missing = absent.any(axis=0)
-    rows = [
-        _valid_rows(name, np.asarray(x), np.asarray(y), gone, delays)
-        for name, x, y, gone in zip(names, runs_x, runs_y, absent, strict=True)
-    ]
-    return rows, missing
+    rows, counts = [], []
+    for run, (name, y) in enumerate(zip(names, runs_y, strict=True)):
+        present = np.all([~np.isnan(xs[run]).any(axis=1) for xs in readouts], axis=0)
+        marked = _marked(name, np.asarray(y), absent[run])
+        labelled = np.ones(len(y), bool)
+        if labels is not None:
+            labelled = np.array([label is not None for label in labels[run]])
+        whole = np.zeros(len(y), bool)
+        whole[delayed_rows(present, lags_tr)] = True
+        early = np.arange(len(y)) < max(lags_tr)
+        used = labelled & ~marked & whole
+        counts.append(
+            {
+                "n_trs": len(y),
+                "n_without_features": int((~present).sum()),
+                "n_without_responses": int(marked.sum()),
+                "n_unlabelled": int((~marked & ~labelled).sum()),
+                "n_before_run": int((~marked & labelled & ~whole & early).sum()),
+                "n_into_gap": int((~marked & labelled & ~whole & ~early).sum()),
+                "n_used": int(used.sum()),
+            }
+        )
+        if used.sum() < 2:
+            lags = tuple(int(lag) for lag in lags_tr)
+            raise CobeError(
+                f"{name}: {int(used.sum())} valid rows ({int((~present).sum())} of {len(y)} "
+                f"without features, {int(marked.sum())} without responses, delays {lags}"
+                f"{'' if labelled.all() else f', {int((~labelled).sum())} of no group'}); "
+                "leave the run out"
+            )
+        rows.append(np.flatnonzero(used))
+    return rows, absent.any(axis=0), counts
 
 
-def _valid_rows(name, x, y, absent, delays):
-    nans = np.isnan(y[:, ~absent])
+def row_counts(runs_x, runs_y, *, delays_tr, groups=None, hrf=None):
+    """How many volumes of each run an analysis uses, and what becomes of the others.
+
+    Parameters
+    ----------
+    runs_x, runs_y, delays_tr, groups, hrf
+        As for `cobe.encoding.evaluate`; without `groups` every volume has a fold.
+
+    Returns
+    -------
+    counts : DataFrame
+        One row per run, all columns int: ``run``; ``n_trs``; ``n_without_features``, volumes whose
+        own features are missing; then what every volume falls into, which sums to ``n_trs``:
+        ``n_without_responses``; ``n_unlabelled``, of no group; ``n_before_run``, delays reach to
+        before the run's first volume; ``n_into_gap``, delays reach into missing features;
+        ``n_used``.
+
+    Raises
+    ------
+    CobeError
+        As `cobe.encoding.evaluate`.
+    """
+    readouts = list(runs_x.values()) if isinstance(runs_x, dict) else [runs_x]
+    lags = lags_of(delays_tr, hrf)
+    for xs in readouts:
+        check_numbers(xs, runs_y)
+    groups = list(range(len(runs_y))) if groups is None else groups
+    names = run_names(groups, len(runs_y))
+    for xs in readouts:
+        check_arrays(names, xs, runs_y, max(lags))
+    labels = check_groups(groups, [len(y) for y in runs_y]) if len(runs_y) > 1 else None
+    counts = find_rows(names, readouts, runs_y, lags, labels)[2]
+    return pd.DataFrame(counts).rename_axis("run").reset_index()
+
+
+def lags_of(delays_tr, hrf=None):
+    """How many volumes back a row looks, ascending: its delays, and the response function's."""
+    delays = check_delays(delays_tr)
+    if hrf is None:
+        return delays
+    return tuple(sorted({delay + lag for delay in delays for lag in range(hrf.n_lags)}))
+
+
+def _marked(name, y, absent):
+    """Rows without responses: bool (n_trs,)."""
+    nans = np.isnan(y[:, ~absent] if absent.any() else y)
     marked = nans.all(axis=1)
     partly = nans[~marked].any(axis=0)
     if partly.any():
         target = int(np.flatnonzero(~absent)[np.flatnonzero(partly)[0]])
         raise CobeError(
             f"{name}: {int(partly.sum())} targets (first: {target}) are NaN in rows where "
-            "others are "
-            "not; mark the whole row NaN, or the target in the whole run"
+            "others are not; mark the whole row NaN, or the target in the whole run"
         )
-    present = ~np.isnan(x).any(axis=1)
-    rows = delayed_rows(present, delays)
-    rows = rows[~marked[rows]]
-    if len(rows) < 2:
-        raise CobeError(
-            f"{name}: {len(rows)} valid rows ({int((~present).sum())} of {len(x)} without "
-            "features, "
-            f"{int(marked.sum())} without responses, delays {delays}); leave the run out"
-        )
-    return rows
+    return marked
+
+
+def stack_rows(runs_x, rows, delays, dtype):
+    """Delayed rows of all runs, one run after the other, minus their common mean.
+
+    Parameters
+    ----------
+    runs_x : list of arrays of shape (n_trs, n_features)
+        Whole where `rows` look.
+    rows : list of int arrays of shape (n_rows,)
+        Volumes of each run.
+    delays : sequence of int
+        Delays in volumes.
+    dtype : numpy dtype
+        float32 or float64.
+
+    Returns
+    -------
+    stacked : array of shape (n_rows of all runs, n_delays * n_features)
+    shift : array of shape (n_delays * n_features,)
+        What was subtracted.
+    """
+    n_features, end = np.shape(runs_x[0])[1], 0
+    stacked = np.empty((sum(map(len, rows)), len(delays) * n_features), dtype)
+    for x, r in zip(runs_x, rows, strict=True):
+        begin, end = end, end + len(r)
+        for k, d in enumerate(delays):
+            stacked[begin:end, k * n_features : (k + 1) * n_features] = _take(x, r - d)
+    shift = stacked.mean(axis=0)
+    stacked -= shift
+    return stacked, shift
+
+
+def _take(array, rows):
+    """Rows of an array, without a copy where they follow each other."""
+    array = np.asarray(array)
+    if rows[-1] - rows[0] == len(rows) - 1:
+        return array[rows[0] : rows[-1] + 1]
+    return array[rows]
+
+
+def centred_responses(runs_y, rows, missing, dtype):
+    """Responses of all runs, one run after the other, minus their mean; 0 where unusable.
+
+    Returns
+    -------
+    stacked : array of shape (n_rows of all runs, n_targets)
+    shift : array of shape (n_targets,)
+    """
+    stacked, end = np.empty((sum(map(len, rows)), len(missing)), dtype), 0
+    for y, r in zip(runs_y, rows, strict=True):
+        begin, end = end, end + len(r)
+        stacked[begin:end] = _take(y, r)
+    stacked[:, missing] = 0
+    shift = stacked.mean(axis=0)
+    stacked -= shift
+    return stacked, shift
 
 
 def build_design(runs_x, runs_y, groups, delays_tr, dtype=np.float32, device="cpu"):
@@ -163,27 +342,19 @@ def build_design(runs_x, runs_y, groups, delays_tr, dtype=np.float32, device="cp
     CobeError
         See `check_runs`.
     """
+    dtype = check_dtype(dtype)
+    delays = check_delays(delays_tr)
+    rows, missing = check_runs(runs_x, runs_y, groups, delays)
+    x, x_shift = stack_rows(runs_x, rows, delays, dtype)
+    y, y_shift = centred_responses(runs_y, rows, missing, dtype)
+    x, y, *shift = (torch.from_numpy(a).to(device) for a in (x, y, x_shift, y_shift))
+    lengths = [len(r) for r in rows]
+    return Design(list(x.split(lengths)), list(y.split(lengths)), rows, *shift, missing)
+
+
+def check_dtype(dtype):
+    """float32 or float64 as a numpy dtype; otherwise CobeError."""
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise CobeError(f"dtype: {dtype} is not supported; give float32 or float64")
-    delays = check_delays(delays_tr)
-    rows, missing = check_runs(runs_x, runs_y, groups, delays)
-    n_rows = sum(map(len, rows))
-    x_mean = sum(
-        np.concatenate([np.asarray(x)[r - d].sum(axis=0, dtype=float) for d in delays])
-        for x, r in zip(runs_x, rows, strict=True)
-    )
-    y_mean = sum(
-        np.asarray(y)[r].sum(axis=0, dtype=float) for y, r in zip(runs_y, rows, strict=True)
-    )
-    x_shift = (x_mean / n_rows).astype(dtype)
-    y_shift = np.where(missing, 0, y_mean / n_rows).astype(dtype)
-    xs, ys = [], []
-    for x, y, r in zip(runs_x, runs_y, rows, strict=True):
-        stacked = np.concatenate([np.asarray(x)[r - d] for d in delays], axis=1)
-        xs.append(torch.from_numpy((stacked - x_shift).astype(dtype, copy=False)).to(device))
-        shifted = (np.asarray(y)[r] - y_shift).astype(dtype, copy=False)
-        shifted[:, missing] = 0
-        ys.append(torch.from_numpy(shifted).to(device))
-    shift = [torch.from_numpy(s).to(device) for s in (x_shift, y_shift)]
-    return Design(xs, ys, rows, *shift, missing)
+    return dtype

@@ -10,61 +10,109 @@ matrix times responses, ``X_test (X'X + a I)^-1 X'``, which is built once per fo
 import numpy as np
 import torch
 
-from cobe.encoding.solver import eigh
+from cobe.encoding.folds import take
+from cobe.encoding.moments import eigh
 
 GEMM_COLUMNS = 1024
 
 
-def refit_null(xs, ys, run_group, alphas, order, equalise=False):
+class RefitNull:
     """Held-out r of every target when blocks of the responses are moved and folds fitted again.
+
+    Folds are added one by one, so that only one fold's features need to be there at a time. What
+    was chosen inside a fold (penalties, band weights, readout) stays as it was chosen for the
+    responses in their true order.
 
     Parameters
     ----------
-    xs, ys : lists of tensors of shape (n_rows, n_columns), (n_rows, n_targets)
-        Valid rows of each run.
-    run_group : int array of shape (n_runs,)
-        Group of each run, held out together.
-    alphas : float64 array of shape (n_groups, n_targets)
-        Penalty of each fold and target, in absolute units; NaN: not scored.
+    y : tensor of shape (n_rows, n_targets)
+        Responses of all runs, one run after the other.
+    split : folds.Split
+        Folds and segments of the rows.
     order : int32 array of shape (n_permutations, n_rows)
-        Rows of all runs in their new order, from `cobe.encoding.stats.block_permutations`.
+        Rows in their new order, from `cobe.encoding.stats.block_permutations`.
     equalise : bool
-        Bring predictions to equal variance in every group before pooling.
-
-    Returns
-    -------
-    null : float32 array of shape (n_permutations, n_targets)
-        Pearson r over all held-out rows, all centred within runs; NaN where not scored.
+        Bring predictions to equal variance in every fold before pooling.
     """
-    device, dtype = ys[0].device, ys[0].dtype
-    order = torch.from_numpy(order).to(device)
-    y = torch.cat(ys)
-    x_still = torch.cat([x - x.mean(dim=0) for x in xs])
-    y_still = torch.cat([r - r.mean(dim=0) for r in ys])
-    row_group = torch.from_numpy(np.repeat(run_group, [len(r) for r in ys])).to(device)
-    shape = (len(order), y.shape[1])
-    product, power = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
-    for group, penalties in enumerate(alphas):
-        test = torch.nonzero(row_group == group).ravel()
-        train = torch.nonzero(row_group != group).ravel()
-        hat_of = _hat_matrices(torch.cat(xs)[train], x_still[test])
-        along, size = (torch.full(shape, torch.nan, dtype=dtype, device=device) for _ in range(2))
-        for penalty in np.unique(penalties[np.isfinite(penalties)]):
-            kept = torch.from_numpy(np.flatnonzero(penalties == penalty)).to(device)
-            hat, fit_y, test_y = hat_of(penalty), y[:, kept], y_still[:, kept]
-            step = max(1, GEMM_COLUMNS // len(kept))
-            for begin in range(0, len(order), step):
-                moved = order[begin : begin + step].T
-                now = slice(begin, begin + step)
-                predicted = hat @ _rows(fit_y, moved[train]).flatten(1)
-                predicted = predicted.view(len(test), -1, len(kept))
-                size[now, kept] = predicted.square().sum(dim=0)
-                along[now, kept] = predicted.mul_(_rows(test_y, moved[test])).sum(dim=0)
-        scale = len(test) / size if equalise else torch.ones_like(size)
-        product += along * scale.sqrt()
-        power += size * scale
-    null = product / (power * y_still.square().sum(dim=0)).sqrt()
-    return null.float().cpu().numpy()
+
+    def __init__(self, y, split, order, equalise=False):
+        self.y, self.split, self.equalise = y, split, equalise
+        self.order = torch.from_numpy(order).to(y.device)
+        shape = (len(order), y.shape[1])
+        self.product, self.power = (
+            torch.zeros(shape, dtype=y.dtype, device=y.device) for _ in range(2)
+        )
+        # Moves within runs leave the mean and variance of a whole run as they are. Of other
+        # segments they do not: there the moved responses are centred again.
+        self.whole_runs = (split.fold >= 0).all() and np.array_equal(
+            *(np.unique(a, return_inverse=True)[1] for a in (split.run, split.segment))
+        )
+        self.measured = y
+        if self.whole_runs:
+            runs = y.split(np.bincount(split.run).tolist())
+            self.measured = torch.cat([run - run.mean(dim=0) for run in runs])
+        self.total = torch.zeros(shape, dtype=y.dtype, device=y.device)
+
+    def add(self, x, fold, penalties, column_weights=None):
+        """Add one fold.
+
+        Parameters
+        ----------
+        x : tensor of shape (n_rows, n_columns)
+            Features of all runs, as this fold sees them.
+        fold : folds.Fold
+            Its rows.
+        penalties : float64 array of shape (n_targets,)
+            In absolute units; NaN: not scored.
+        column_weights : float64 array of shape (n_columns, n_targets), or None
+            Weight of every column's band.
+        """
+        if not len(self.order):
+            return
+        segments = self.split.segment[fold.test]
+        test_rows, train_rows = (torch.from_numpy(r).to(x.device) for r in (fold.test, fold.train))
+        x_train, x_test = take(x, fold.train), _still(x[test_rows], segments)
+        along, size, total = (torch.full_like(self.power, torch.nan) for _ in range(3))
+        chosen = np.zeros((len(penalties), 0)) if column_weights is None else column_weights.T
+        usable = np.flatnonzero(np.isfinite(penalties))
+        for weights in np.unique(chosen[usable], axis=0):
+            alike = usable[(chosen[usable] == weights).all(axis=1)]
+            scale = x.new_tensor(np.sqrt(weights)) if len(weights) else 1
+            hat_of = _hat_matrices(x_train * scale, x_test * scale)
+            for penalty in np.unique(penalties[alike]):
+                kept = torch.from_numpy(alike[penalties[alike] == penalty]).to(x.device)
+                hat, fit_y, test_y = hat_of(penalty), self.y[:, kept], self.measured[:, kept]
+                step = max(1, GEMM_COLUMNS // len(kept))
+                for begin in range(0, len(self.order), step):
+                    moved = self.order[begin : begin + step].T
+                    now = slice(begin, begin + step)
+                    predicted = hat @ _rows(fit_y, moved[train_rows]).flatten(1)
+                    predicted = predicted.view(len(test_rows), -1, len(kept))
+                    measured = _rows(test_y, moved[test_rows])
+                    size[now, kept] = predicted.square().sum(dim=0)
+                    along[now, kept] = predicted.mul_(measured).sum(dim=0)
+                    if not self.whole_runs:
+                        total[now, kept] = _still(measured, segments).square_().sum(dim=0)
+        scale = torch.ones_like(size)
+        if self.equalise:
+            scale = torch.where(size > 0, len(test_rows) / size, 1.0)
+        self.product += along * scale.sqrt()
+        self.power += size * scale
+        self.total += total
+
+    def r(self):
+        """Pearson r over all held-out rows: float32 (n_permutations, n_targets), NaN unscored."""
+        total = self.measured.square().sum(dim=0) if self.whole_runs else self.total
+        return (self.product / (self.power * total).sqrt()).float().cpu().numpy()
+
+
+def _still(rows, segments):
+    """Rows centred within segments; a copy."""
+    rows = rows.clone()
+    for segment in np.unique(segments):
+        here = torch.from_numpy(segments == segment).to(rows.device)
+        rows[here] -= rows[here].mean(dim=0)
+    return rows
 
 
 def _rows(y, moved):

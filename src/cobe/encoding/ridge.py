@@ -9,11 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from cobe.core.errors import CobeError
-from cobe.encoding.delays import delayed_rows
+from cobe.encoding.banded import (
+    band_numbers,
+    check_band_weights,
+    check_mapping,
+    sample_band_weights,
+)
+from cobe.encoding.delays import check_delays, delayed_rows
 from cobe.encoding.design import build_design, check_alphas
+from cobe.encoding.engines import solve_himalaya
 from cobe.encoding.solver import Part, solve
 
 EDGE_SHARE = 0.1
+ENGINES = ("cobe", "himalaya")
+N_BAND_WEIGHTS = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +55,12 @@ class RidgeResult:
     n_rows : int array of shape (n_runs,)
         Rows of each run that counted.
     form : str
-        ``"primal"`` or ``"dual"``.
+        ``"primal"``, ``"dual"`` or ``"himalaya"``.
+    bands : tuple of str
+        Names of the bands, empty without.
+    band_weights : float64 array of shape (n_targets, n_bands) or None
+        As chosen: a column of band ``b`` is penalised by ``alpha_scale * alphas / band_weights``,
+        and has weight 0 where the band has.
     """
 
     weights: np.ndarray
@@ -63,6 +77,8 @@ class RidgeResult:
     delays_tr: tuple[int, ...]
     n_rows: np.ndarray
     form: str
+    bands: tuple[str, ...] = ()
+    band_weights: np.ndarray | None = None
 
     def predict(self, runs_x):
         """Predicted responses of runs.
@@ -107,6 +123,10 @@ def fit(
     delays_tr,
     alphas,
     bands=None,
+    band_weights=N_BAND_WEIGHTS,
+    seed=0,
+    engine="cobe",
+    client=None,
     dtype=np.float32,
     relative_alphas=False,
     device="cpu",
@@ -118,27 +138,45 @@ def fit(
     squared error on left-out rows, averaged over folds with equal weight (as himalaya and
     scikit-learn's GridSearchCV do). The model is then refitted on all rows.
 
+    With `bands` every candidate of band weights is tried with every penalty on the same folds, and
+    each target takes the best pair (banded ridge).
+
     Parameters
     ----------
     runs_x : list of arrays of shape (n_trs, n_features)
         Features of each run. A NaN in a row marks the volume as missing; rows whose delays reach
-        into missing volumes or before the run are left out. Columns are not rescaled.
+        into missing volumes or before the run are left out. Columns are not rescaled. A function
+        without arguments that returns the array may stand for it; with a `client` also a future or
+        a delayed object.
     runs_y : list of arrays of shape (n_trs, n_targets)
-        Responses of each run; rows that are NaN in all targets are left out. A target that is NaN
-        throughout a run is reported and not fitted.
+        Responses of each run, likewise; rows that are NaN in all targets are left out. A target
+        that is NaN throughout a run is reported and not fitted.
     groups : sequence of hashable
         One label per run; runs of one label are left out together. At least two labels.
     delays_tr : sequence of int
         Delays in volumes; positive means that the brain answers later.
     alphas : sequence of float
         Penalties to choose from, positive.
-    bands : None
-        Banded ridge is not built yet; anything else is an error.
+    bands : mapping of str to slice or sequence of int, or None
+        Columns of each band among the features before delays; each feature in one band.
+    band_weights : int, or array of shape (n_candidates, n_bands)
+        How many candidates to draw with `cobe.encoding.banded.sample_band_weights` (equal weights
+        and each band alone among them), or a grid: rows of weights, 0 or more, that sum to 1.
+    seed : int
+        Seed of the draw.
+    engine : str
+        ``"cobe"``, or ``"himalaya"`` for its RidgeCV and GroupRidgeCV on the same rows, folds and
+        penalties; those compute with himalaya's current backend, cannot take a band weight of 0
+        (none is drawn for them) nor relative penalties, and tell `cv_mse` only of the chosen
+        penalty (NaN elsewhere).
+    client : distributed.Client or None
+        Compute on a Dask cluster: products where a run's data lies, one decomposition per fold,
+        then blocks of targets. See `cobe.encoding.distributed`.
     dtype : numpy dtype
         float32 or float64.
     relative_alphas : bool
-        Multiply the penalties by the mean variance of the delayed columns in the training rows, so
-        that one grid serves features of any scale.
+        Multiply the penalties by the mean variance of the delayed columns in the training rows
+        (before band weights), so that one grid serves features of any scale.
     device : str or torch.device
         Where to compute.
 
@@ -150,7 +188,9 @@ def fit(
     ------
     CobeError
         Widths differ, groups do not match, fewer than two groups, no valid row in a run, infinite
-        values, a delay longer than a run, a penalty that is not positive: named with its run.
+        values, a delay longer than a run, a penalty that is not positive: named with its run. Bands
+        that do not divide the features, band weights off the simplex, an unknown engine, or options
+        that the engine or the client cannot serve.
 
     Warns
     -----
@@ -158,22 +198,26 @@ def fit(
         More than a tenth of the targets chose a penalty at one edge of the grid; or a penalty was
         chosen that is below single precision.
     """
-    if bands is not None:
-        raise CobeError("bands: banded ridge is not built yet; give bands=None")
     grid = check_alphas(alphas)
-    design = build_design(runs_x, runs_y, groups, delays_tr, dtype, device)
-    labels = list(dict.fromkeys(groups))
-    parts = [
-        Part(x, y, labels.index(g)) for x, y, g in zip(design.x, design.y, groups, strict=True)
-    ]
-    solution = solve(parts, grid, design.missing, relative_alphas)
+    delays = check_delays(delays_tr)
+    check_engine(engine, client, relative_alphas, device)
+    candidates = None if bands is None else check_candidates(bands, band_weights, seed, engine)
+    options = (grid, relative_alphas, bands, candidates)
+    if client is not None:
+        from cobe.encoding.distributed import fit_runs  # Dask takes a second to import
+
+        found = fit_runs(client, runs_x, runs_y, groups, delays, *options, dtype, device)
+    else:
+        found = _fit_here(runs_x, runs_y, groups, delays, *options, dtype, device, engine)
+    solution, x_shift, y_shift, missing, n_rows = found
     low, high = solution.edges()
     warn_edges(grid, low.sum(), high.sum(), np.isfinite(solution.alphas).sum())
-    weights = solution.weights
-    intercept = solution.intercept + design.y_shift - design.x_shift @ weights
+    weights = solution.weights.cpu().numpy()
+    # Shifts can be large beside what is left, so the intercept is put together in double precision.
+    intercept = solution.intercept.cpu().numpy().astype(float) + y_shift - x_shift @ weights
     return RidgeResult(
-        weights=weights.cpu().numpy(),
-        intercept=intercept.cpu().numpy(),
+        weights=weights,
+        intercept=intercept.astype(weights.dtype),
         alphas=solution.alphas,
         cv_scores=solution.cv_scores,
         cv_mse=solution.cv_mse,
@@ -181,12 +225,73 @@ def fit(
         alpha_scale=solution.alpha_scale,
         n_alpha_low=int(low.sum()),
         n_alpha_high=int(high.sum()),
-        missing_targets=np.flatnonzero(design.missing),
+        missing_targets=np.flatnonzero(missing),
         constant_targets=np.flatnonzero(solution.constant),
-        delays_tr=tuple(int(d) for d in np.atleast_1d(delays_tr)),
-        n_rows=np.array([len(r) for r in design.rows]),
+        delays_tr=delays,
+        n_rows=np.asarray(n_rows),
         form=solution.form,
+        bands=() if bands is None else tuple(bands),
+        band_weights=solution.band_weights,
     )
+
+
+def _fit_here(
+    runs_x, runs_y, groups, delays, grid, relative, bands, candidates, dtype, device, engine
+):
+    """Solution, shifts of x and y (float64), missing targets, rows of each run."""
+    runs_x, runs_y = (
+        [run() if callable(run) else run for run in runs] for runs in (runs_x, runs_y)
+    )
+    design = build_design(runs_x, runs_y, groups, delays, dtype, device)
+    columns = None
+    if bands is not None:
+        columns = np.tile(band_numbers(bands, np.shape(runs_x[0])[1]), len(delays))
+    labels = list(dict.fromkeys(groups))
+    parts = [
+        Part(x, y, labels.index(g)) for x, y, g in zip(design.x, design.y, groups, strict=True)
+    ]
+    if engine == "cobe":
+        solution = solve(parts, grid, design.missing, relative, columns, candidates)
+    else:
+        solution = solve_himalaya(parts, grid, design.missing, columns, candidates)
+    shifts = [shift.cpu().numpy().astype(float) for shift in (design.x_shift, design.y_shift)]
+    return solution, *shifts, design.missing, [len(rows) for rows in design.rows]
+
+
+def check_candidates(bands, band_weights, seed, engine):
+    """Rows of band weights to try, drawn if a number of them is given."""
+    check_mapping(bands)
+    n_bands = len(bands)
+    if isinstance(band_weights, int | np.integer):
+        return sample_band_weights(n_bands, band_weights, seed, corners=engine == "cobe")
+    candidates = check_band_weights(band_weights, n_bands)
+    if engine == "himalaya" and (candidates == 0).any():
+        row = int(np.flatnonzero((candidates == 0).any(axis=1))[0])
+        raise CobeError(
+            f"band_weights: row {row} has a weight of 0, which himalaya cannot take; leave the row "
+            "out or use engine='cobe'"
+        )
+    return candidates
+
+
+def check_engine(engine, client, relative_alphas, device):
+    """Refuse an unknown engine, and what the engine or client cannot do."""
+    if engine not in ENGINES:
+        raise CobeError(f"engine: {engine!r} is unknown; give one of {', '.join(ENGINES)}")
+    if client is not None and not (hasattr(client, "submit") and hasattr(client, "gather")):
+        raise CobeError(
+            f"client: {type(client).__name__} is no Dask client; give a distributed.Client, "
+            "such as from cobe.core.cluster.cluster_client"
+        )
+    if engine == "cobe":
+        return
+    for name, given, remedy in (
+        ("client", client is not None, "give client=None"),
+        ("relative_alphas", relative_alphas, "it takes one grid for all folds; give False"),
+        ("device", str(device) != "cpu", "choose himalaya's own backend instead"),
+    ):
+        if given:
+            raise CobeError(f"{name}: not with engine 'himalaya'; {remedy} or use engine='cobe'")
 
 
 def warn_edges(grid, n_low, n_high, n_targets):

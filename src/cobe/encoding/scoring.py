@@ -3,30 +3,25 @@
 import warnings
 
 import numpy as np
-import pandas as pd
-import torch
 
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
-from cobe.encoding.design import build_design, check_alphas
-from cobe.encoding.permute import refit_null
+from cobe.encoding.crossval import N_BAND_WEIGHTS, fit_folds, load, make_plan
+from cobe.encoding.folds import run_names
+from cobe.encoding.permute import RefitNull
 from cobe.encoding.ridge import warn_edges
-from cobe.encoding.solver import Part, solve
-from cobe.encoding.splits import contiguous_parts
+from cobe.encoding.splits import RandomVolumes, describe_folds
 from cobe.encoding.stats import (
     block_numbers,
     block_permutations,
     bootstrap_r,
-    centre_in_runs,
+    centre_in_segments,
     chance_of,
     fdr,
     moved_null,
 )
+from cobe.encoding.table import correlate, equalise, joined, summary_rows, target_rows
 
-COLUMNS = (
-    "target summary held_out r r2 p q p_max chance_95 ci_low ci_high n_trs alpha n_alpha_edge"
-).split()
-INNER_PARTS = 4
 MIN_GROUPS_TO_RESAMPLE = 6
 
 
@@ -47,13 +42,27 @@ def evaluate(
     null="refit",
     dtype=np.float32,
     device="cpu",
+    alpha_per_target=True,
+    reduce=None,
+    bands=None,
+    band_weights=N_BAND_WEIGHTS,
+    hrf=None,
+    purge_trs=None,
 ):
     """Score features against responses on groups of runs that the fit has not seen.
 
     Each group is held out once. Every target's penalty is chosen inside the training runs, by
     leave-one-run-out; if only one run is left for training, by leave-one-part-out over four parts
-    of it, with purged borders as long as the delays. Held-out predictions and responses are
-    centred within their run before scoring, because a run's offset is not predicted.
+    of it, with purged borders as long as the delays. The weights of bands and the readout are
+    chosen on the same inner folds. Held-out predictions and responses are centred within their run
+    before scoring, because a run's offset is not predicted.
+
+    Labels per volume hold out a part of a run, such as a level. Delays are built in the whole run
+    first. Training rows within `purge_trs` volumes of the held-out group are purged, before and
+    after it, so that no volume's features serve both sides; those left out are counted. The first
+    held-out rows may still look back at what was there before, unless a gap lies between. Rows are
+    centred within run and group then. A random split of volumes is neither purged nor centred by
+    run, but over its held-out rows, as it is commonly scored.
 
     R over ``"all"`` rows pools the held-out rows of all groups. Each group has a model of its own,
     whose predictions differ in amplitude with its data and penalties. A correlation should not see
@@ -63,10 +72,14 @@ def evaluate(
 
     P-values are one-sided and come from moving blocks of the responses within runs, the same for
     all targets (`cobe.encoding.stats.block_permutations`), and fitting every fold again with its
-    penalties kept (``null="refit"``). ``null="moved"`` moves finished predictions instead, which is
-    several times faster, but not valid here: groups share training data, which it ignores. In
-    simulated noise it called 11 % of targets significant at .05, and found something by the
-    maximum statistic in 36 % of data sets, where refitting gave 5 % and 7 %.
+    penalties kept (``null="refit"``): 5 to 7 % of targets at .05 in simulated noise that is as slow
+    as BOLD and features are (`cobe.bench.nulls`). ``null="moved"`` moves finished predictions
+    instead, which is several times faster, but not valid here: groups share training data, which it
+    ignores. In simulated noise it called 11 % of targets significant at .05, and found something by
+    the maximum statistic in 36 % of data sets, where refitting gave 5 % and 7 %.
+    Choices made inside the training rows (penalties, weights of bands, the readout) are kept under
+    permutation; they were made without the held-out rows. Under a split that leaks, refitting
+    leaks too, and ``chance_95`` shows how much.
 
     Intervals resample held-out blocks of at least `block_trs` rows (``bootstrap="block"``). They
     hold the noise of the held-out recordings around these models, not the variation between
@@ -78,13 +91,20 @@ def evaluate(
 
     Parameters
     ----------
-    runs_x : list of arrays of shape (n_trs, n_features)
+    runs_x : list of arrays of shape (n_trs, n_features), or dict of str to such a list
         Features of each run at the volumes' rate, NaN rows where missing. Delays are built here.
+        A dict names several readouts of one model, such as its blocks: each fold reads the one
+        with the best mean cross-validated R2 over targets in its training rows, one for all
+        targets. This costs as many fits as there are readouts. Rows must be there in all of them.
     runs_y : list of arrays of shape (n_trs, n_targets)
         Responses, NaN rows where invalid. A target that is NaN throughout a run, or constant, gets
         NaN scores and a warning.
-    groups : sequence of hashable
-        One label per run, such as its session; runs of one label are held out together.
+    groups : sequence of hashable or of arrays of shape (n_trs,), or RandomVolumes
+        One label per run, such as its session; runs of one label are held out together. An array
+        labels every volume of its run, such as with its level
+        (`cobe.encoding.splits.level_groups`); volumes labelled None or ``""`` neither train nor
+        test, and are counted. `cobe.encoding.splits.RandomVolumes` draws volumes at random, which
+        leaks and says so.
     delays_tr : sequence of int
         Delays in volumes; positive means that the brain answers later.
     alphas : sequence of float
@@ -111,6 +131,24 @@ def evaluate(
         float32 or float64.
     device : str or torch.device
         Where the fits run.
+    alpha_per_target : bool
+        False: one penalty for all targets, with the best mean cross-validated R2 over them.
+    reduce : Reduction, dict of band names to Reduction, or None
+        Scale features and bring them to a common width (`cobe.encoding.reduce.Reduction`), fitted
+        in every fold on the volumes that its training rows look at, before delays. With bands, each
+        band on its own.
+    bands : dict of str to slice or list of int, or None
+        Columns of `runs_x`, before delays, that share a penalty: banded ridge.
+        `cobe.encoding.unique.stack_bands` makes it from one list of runs per band.
+    band_weights : int or array of shape (n_candidates, n_bands)
+        How many weights to draw (`cobe.encoding.banded.sample_band_weights`), or those to try.
+    hrf : HRF or None
+        Convolve features with a response function (`cobe.encoding.hrf.HRF`) in place of delays;
+        give ``delays_tr=(0,)``.
+    purge_trs : int or None
+        Volumes purged where folds touch inside a run; not fewer than the delays reach back. None:
+        the reach of the delays inside a single training run, and at least 8 volumes (12 s at a TR
+        of 1.49 s) around held-out parts of runs.
 
     Returns
     -------
@@ -126,72 +164,91 @@ def evaluate(
         - ``alpha``: penalty chosen with that group held out, geometric mean over groups for
           ``"all"``; NaN in summaries;
         - ``n_alpha_edge``: at how many of these folds (summed over targets in summaries) the
-          penalty was at an edge of the grid.
+          penalty was at an edge of the grid;
+        - ``readout``: name of the readout that the fold chose, all different ones for ``"all"``,
+          ``""`` without a choice;
+        - ``leaks``: whether the split leaks.
+
+        ``table.attrs`` holds, as plain lists and numbers: ``leaks``; ``split``, the folds in a
+        sentence; ``folds``, per fold its rows for training, held out and purged; ``rows``, per run
+        what became of its volumes (as `cobe.encoding.design.row_counts`).
 
     Raises
     ------
     CobeError
         Widths differ, groups do not match, fewer than two groups, no valid row in a run, infinite
         values, a delay longer than a run, a penalty that is not positive, blocks longer than every
-        run: named with the run, before any fit.
+        run, a purge shorter than the delays, bands that do not cover the columns, more components
+        than features or training volumes: named with the run, before any fit.
 
     Warns
     -----
     RuntimeWarning
         Some targets cannot be scored; some runs hold only one block; penalties at the grid's edge.
     """
-    grid = check_alphas(alphas)
-    _check_options(groups, n_permutations, block_trs, n_bootstrap, bootstrap, null)
-    design = build_design(runs_x, runs_y, groups, delays_tr, dtype, device)
-    lengths = [len(rows) for rows in design.rows]
-    _check_blocks(lengths, groups, block_trs, n_permutations)
-    labels = list(dict.fromkeys(groups))
-    run_group = np.array([labels.index(g) for g in groups])
-    purge = int(max(np.atleast_1d(delays_tr)))
-    folds = [_inner_parts(design, run_group != k, purge, len(grid)) for k in range(len(labels))]
-
-    n_targets = design.y[0].shape[1]
-    predictions = [None] * len(design.x)
-    alpha = np.full((len(labels), n_targets), np.nan)
-    scale = np.ones(len(labels))
-    low, high = np.zeros((2, len(labels), n_targets), bool)
-    for k, parts in enumerate(folds):
-        solution = solve(parts, grid, design.missing, relative_alphas)
-        alpha[k], scale[k] = solution.alphas, solution.alpha_scale
-        low[k], high[k] = solution.edges()
-        for run in np.flatnonzero(run_group == k):
-            # the intercept goes when predictions are centred within runs; beside it those of a
-            # strongly penalised target would be rounded to a constant
-            predicted = design.x[run] @ solution.weights
-            predictions[run] = predicted.cpu().numpy()
-    warn_edges(grid, low.sum(), high.sum(), np.isfinite(alpha).sum())
-
-    p = centre_in_runs(np.concatenate(predictions), lengths)
-    y = centre_in_runs(torch.cat(design.y).cpu().numpy(), lengths)
-    y[:, design.missing] = np.nan
-    row_group = np.repeat(run_group, lengths)
-    r, r2 = _correlate(p, y)
-    pooled = _equalise(p, row_group) if equalise_folds else p
-    r = _correlate(pooled, y)[0]
-    dead = np.flatnonzero(~np.isfinite(r))
-    if len(dead):
-        warnings.warn(
-            f"targets: {len(dead)} of {n_targets} cannot be scored (first: {dead[0]}), "
-            f"{int(design.missing.sum())} of them NaN throughout a run, the rest constant in "
-            "responses "
-            "or predictions; their scores are NaN",
-            RuntimeWarning,
-            stacklevel=2,
+    plan = make_plan(
+        delays_tr=delays_tr,
+        alphas=alphas,
+        relative_alphas=relative_alphas,
+        alpha_per_target=alpha_per_target,
+        hrf=hrf,
+        reduce=reduce,
+        bands=bands,
+        band_weights=band_weights,
+        purge_trs=purge_trs,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+    )
+    check_whole(n_permutations=(n_permutations, 0), n_bootstrap=(n_bootstrap, 0))
+    check_whole(block_trs=(block_trs, 1))
+    for name, value, known in (
+        ("bootstrap", bootstrap, ("block", "group")),
+        ("null", null, ("refit", "moved")),
+    ):
+        if value not in known:
+            raise CobeError(f"{name}: {value!r} is unknown; give one of {', '.join(known)}")
+    groups = groups if isinstance(groups, RandomVolumes) else list(groups)
+    data = load(runs_x, runs_y, groups, plan)
+    split, y_rows = data.split, data.y
+    if bootstrap == "group":
+        check_enough_groups(len(split.folds))
+    if null == "moved" and (split.fold < 0).any():
+        raise CobeError(
+            "null: 'moved' moves predictions of whole runs, and some rows are never held out; "
+            "use null='refit'"
         )
-    order = block_permutations(lengths, block_trs, n_permutations, rng_for(seed, "permutations"))
-    if null == "refit":
-        under_chance = refit_null(
-            design.x, design.y, run_group, alpha * scale[:, None], order, equalise_folds
-        )
-    else:
-        under_chance = moved_null(pooled, y, order)
+    _check_blocks(run_names(groups, len(runs_y)), data.lengths, block_trs, n_permutations)
+    order = block_permutations(
+        data.lengths, block_trs, n_permutations, rng_for(seed, "permutations")
+    )
+    refit = RefitNull(y_rows, split, order, equalise_folds) if null == "refit" else None
+
+    n_targets = y_rows.shape[1]
+    predictions = np.full((len(y_rows), n_targets), np.nan, plan.dtype)
+    alpha = np.full((len(split.folds), n_targets), np.nan)
+    low, high = np.zeros((2, *alpha.shape), bool)
+    readouts = {}
+    for k, fit in enumerate(fit_folds(data, plan)):
+        predictions[fit.fold.test] = fit.predicted
+        alpha[k], low[k], high[k] = fit.alphas, fit.low, fit.high
+        readouts[fit.fold.label] = fit.readout
+        if refit:
+            refit.add(fit.x, fit.fold, fit.penalties, fit.column_weights)
+    warn_edges(plan.grid, low.sum(), high.sum(), np.isfinite(alpha).sum())
+
+    scored = np.flatnonzero(split.fold >= 0)
+    fold_of, segment = split.fold[scored], split.segment[scored]
+    p = centre_in_segments(predictions[scored], segment)
+    y = centre_in_segments(y_rows.cpu().numpy()[scored], segment)
+    y[:, data.missing] = np.nan
+    r2 = correlate(p, y)[1]
+    pooled = equalise(p, fold_of) if equalise_folds else p
+    r = correlate(pooled, y)[0]
+    _warn_dead(r, data.missing)
+    under_chance = refit.r() if refit else moved_null(pooled, y, order)
     chance = chance_of(r, under_chance)
-    units = row_group if bootstrap == "group" else _block_units(lengths, block_trs)
+    units = row_units(split, block_trs, bootstrap)
     ci_low, ci_high, ci_mean = bootstrap_r(pooled, y, units, n_bootstrap, seed)
 
     edge = low | high
@@ -205,49 +262,73 @@ def evaluate(
         "ci_low": ci_low,
         "ci_high": ci_high,
     }
-    blocks = [_rows("all", r, r2, len(p), mean_alpha, edge.sum(axis=0), **extra)]
-    summaries = _summaries("all", r, r2, len(p), edge.sum(), chance, ci_mean)
-    for k, label in enumerate(labels):
-        rows = row_group == k
-        fold_r, fold_r2 = _correlate(p[rows], y[rows])
+    blocks = [target_rows("all", r, r2, len(p), mean_alpha, edge.sum(axis=0), **extra)]
+    summaries = summary_rows("all", r, r2, len(p), edge.sum(), chance, ci_mean)
+    for k, fold in enumerate(split.folds):
+        rows = fold_of == k
+        fold_r, fold_r2 = correlate(p[rows], y[rows])
         n = int(rows.sum())
-        blocks.append(_rows(str(label), fold_r, fold_r2, n, alpha[k], edge[k]))
-        summaries += _summaries(str(label), fold_r, fold_r2, n, edge[k].sum())
-    table = pd.concat([*blocks, pd.DataFrame(summaries)], ignore_index=True)
-    table = table.reindex(columns=COLUMNS)
-    return table.astype({"target": int, "n_trs": int, "n_alpha_edge": int})
+        blocks.append(target_rows(fold.label, fold_r, fold_r2, n, alpha[k], edge[k]))
+        summaries += summary_rows(fold.label, fold_r, fold_r2, n, edge[k].sum())
+    readouts["all"] = ",".join(sorted(set(readouts.values())))
+    table = joined(blocks, summaries, readouts, split.leaks)
+    table.attrs |= describe_rows(data, groups)
+    return table
 
 
-def _check_options(groups, n_permutations, block_trs, n_bootstrap, bootstrap, null):
-    names = {str(g) for g in groups}
-    if "all" in names or len(names) < len(set(groups)):
-        raise CobeError("groups: labels must differ as text, and none may be 'all'; rename them")
-    for name, value, least in (
-        ("n_permutations", n_permutations, 0),
-        ("n_bootstrap", n_bootstrap, 0),
-        ("block_trs", block_trs, 1),
-    ):
+def describe_rows(data, groups):
+    """What a table should know of its rows and folds, in plain lists and numbers."""
+    return {
+        "leaks": data.split.leaks,
+        "split": describe_folds(groups, "group"),
+        "folds": [
+            {
+                "held_out": fold.label,
+                "n_train": len(fold.train),
+                "n_held_out": len(fold.test),
+                "n_purged": fold.n_purged,
+            }
+            for fold in data.split.folds
+        ],
+        "rows": [{"run": run, **counts} for run, counts in enumerate(data.counts)],
+    }
+
+
+def check_whole(**numbers):
+    """Each a (value, least) pair: whole numbers that are not below the least."""
+    for name, (value, least) in numbers.items():
         if int(value) != value or value < least:
             raise CobeError(f"{name}: {value}; give a whole number, {least} or more")
-    for name, value, known in (
-        ("bootstrap", bootstrap, ("block", "group")),
-        ("null", null, ("refit", "moved")),
-    ):
-        if value not in known:
-            raise CobeError(f"{name}: {value!r} is unknown; give one of {', '.join(known)}")
-    if bootstrap == "group" and len(names) < MIN_GROUPS_TO_RESAMPLE:
+
+
+def check_enough_groups(n_groups):
+    """Enough groups to resample them; otherwise CobeError."""
+    if n_groups < MIN_GROUPS_TO_RESAMPLE:
         raise CobeError(
-            f"bootstrap: {len(names)} groups are too few to resample, {MIN_GROUPS_TO_RESAMPLE} are "
+            f"bootstrap: {n_groups} groups are too few to resample, {MIN_GROUPS_TO_RESAMPLE} are "
             "needed; use bootstrap='block'"
         )
 
 
-def _check_blocks(lengths, groups, block_trs, n_permutations):
+def row_units(split, block_trs, kind):
+    """Rows that are resampled together: int (n_scored_rows,), blocks of a run or whole groups."""
+    scored = split.fold >= 0
+    if kind == "group":
+        return split.fold[scored]
+    units, begin = [], 0
+    for n in np.bincount(split.run[scored]):
+        if n:
+            units.append(block_numbers(n, block_trs) + begin)
+            begin = units[-1][-1] + 1
+    return np.concatenate(units)
+
+
+def _check_blocks(names, lengths, block_trs, n_permutations):
     short = [i for i, n in enumerate(lengths) if n < 2 * block_trs]
     if not short or not n_permutations:
         return
     first = short[0]
-    found = f"run {first} (group {groups[first]!r}): {lengths[first]} valid rows"
+    found = f"{names[first]}: {lengths[first]} valid rows"
     if max(lengths) < block_trs:
         raise CobeError(
             f"{found} are fewer than a block of {block_trs}, as in every run; lower block_trs"
@@ -260,89 +341,13 @@ def _check_blocks(lengths, groups, block_trs, n_permutations):
     )
 
 
-def _inner_parts(design, training, purge, n_alphas):
-    """Parts of the training runs: one inner fold per run, or four within a single run."""
-    runs = np.flatnonzero(training)
-    if len(runs) > 1:
-        return [Part(design.x[run], design.y[run], fold) for fold, run in enumerate(runs)]
-    x, y = design.x[runs[0]], design.y[runs[0]]
-    if n_alphas == 1:
-        return [Part(x, y, 0)]
-    # Neighbouring rows may lie apart in time, so purging rows purges at least as many volumes.
-    number = contiguous_parts(len(x), INNER_PARTS, purge)
-    return [
-        Part(x[rows], y[rows], int(part))
-        for part in np.unique(number)
-        for rows in [torch.from_numpy(number == part).to(x.device)]
-    ]
-
-
-def _block_units(lengths, block_trs):
-    units, begin = [], 0
-    for n in lengths:
-        units.append(block_numbers(n, block_trs) + begin)
-        begin = units[-1][-1] + 1
-    return np.concatenate(units)
-
-
-def _equalise(p, row_group):
-    """Predictions divided by their root mean square in each held-out group."""
-    equal = p.copy()
-    for k in np.unique(row_group):
-        rms = np.sqrt((p[row_group == k] ** 2).mean(axis=0))
-        equal[row_group == k] /= np.where(rms > 0, rms, 1)
-    return equal
-
-
-def _correlate(p, y):
-    """Pearson r and R2 of columns that are centred within runs."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = (y * y).sum(axis=0)
-        r = (p * y).sum(axis=0) / np.sqrt((p * p).sum(axis=0) * total)
-        r2 = 1 - ((y - p) ** 2).sum(axis=0) / total
-    return r, np.where(np.isfinite(r), r2, np.nan)
-
-
-def _rows(held_out, r, r2, n_trs, alpha, n_alpha_edge, **extra):
-    columns = {"r": r, "r2": r2, "n_trs": n_trs, "alpha": alpha, "n_alpha_edge": n_alpha_edge}
-    return pd.DataFrame(
-        {
-            "target": np.arange(len(r)),
-            "summary": "target",
-            "held_out": held_out,
-            **dict.fromkeys(COLUMNS[5:11], np.nan),
-            **columns,
-            **extra,
-        }
-    )
-
-
-def _summaries(held_out, r, r2, n_trs, n_alpha_edge, chance=None, ci_mean=(np.nan, np.nan)):
-    there = np.isfinite(r)
-    found = there.any()
-    best = int(np.nanargmax(r)) if found else -1
-    common = {
-        "target": -1,
-        "held_out": held_out,
-        "n_trs": n_trs,
-        "alpha": np.nan,
-        "n_alpha_edge": int(n_alpha_edge),
-    }
-    mean = {
-        **common,
-        "summary": "mean",
-        "r": r[there].mean() if found else np.nan,
-        "r2": r2[there].mean() if found else np.nan,
-    }
-    largest = {
-        **common,
-        "summary": "max",
-        "r": r[best] if found else np.nan,
-        "r2": r2[best] if found else np.nan,
-    }
-    if chance is not None:
-        mean |= {"p": chance.p_mean, "chance_95": chance.chance_95_mean}
-        mean |= {"ci_low": ci_mean[0], "ci_high": ci_mean[1]}
-        p_max = chance.p_max[best] if found else np.nan
-        largest |= {"p": p_max, "p_max": p_max, "chance_95": chance.chance_95_max}
-    return [mean, largest]
+def _warn_dead(r, missing):
+    dead = np.flatnonzero(~np.isfinite(r))
+    if len(dead):
+        warnings.warn(
+            f"targets: {len(dead)} of {len(r)} cannot be scored (first: {dead[0]}), "
+            f"{int(missing.sum())} of them NaN throughout a run, the rest constant in responses or "
+            "predictions; their scores are NaN",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -1,23 +1,16 @@
-"""Ridge regression from Gram matrices: one decomposition per fold, one penalty per target.
+"""Ridge regression over folds: one decomposition per fold, one penalty per target.
 
-For centred training rows X (n, p) and responses Y (n, t), ``X'X = V diag(l) V'`` gives the weights
-of every penalty at once, ``W(a) = V diag(1 / (l + a)) V'X'Y``. The Gram matrix of a fold is the
-Gram matrix of all rows minus that of the rows left out, so X is never copied for a fold. With
-fewer rows than columns the same is done with ``XX'`` (the dual form). See Hoerl and Kennard 1970,
-doi 10.1080/00401706.1970.10488634; Dupre la Tour et al. 2022, doi
-10.1016/j.neuroimage.2022.119728.
+The arithmetic is in `cobe.encoding.forms`; here penalties, and weights of bands, are chosen.
 """
 
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from cobe.core.errors import CobeError
-
-BATCH_BYTES = 8 * 2**20  # near the caches: what is done to a batch is bound by memory
-KEPT_BYTES = 128 * 2**20
+from cobe.encoding.forms import Dual, Primal
 
 
 @dataclass(frozen=True)
@@ -39,7 +32,26 @@ class Part:
 
 @dataclass(frozen=True)
 class Solution:
-    """What `solve` finds, in the coordinates of its parts."""
+    """What `solve` finds, in the coordinates of its parts.
+
+    Attributes
+    ----------
+    weights : tensor of shape (n_columns, n_targets)
+        NaN for unusable targets, as everything else.
+    intercept : tensor of shape (n_targets,)
+    alphas, cv_scores : float64 arrays of shape (n_targets,)
+        Penalties, and their cross-validated R2.
+    cv_mse : float64 array of shape (n_alphas, n_targets)
+        Mean squared error on left-out rows, averaged over folds; of the chosen band weights.
+    grid : float64 array of shape (n_alphas,)
+    alpha_scale : float
+        What the penalties were multiplied by in the refit.
+    constant : bool array of shape (n_targets,)
+        Targets that never change.
+    form : str
+    band_weights : float64 array of shape (n_targets, n_bands) or None
+        As chosen.
+    """
 
     weights: torch.Tensor
     intercept: torch.Tensor
@@ -50,6 +62,7 @@ class Solution:
     alpha_scale: float
     constant: np.ndarray
     form: str
+    band_weights: np.ndarray | None = None
 
     def edges(self):
         """Targets at the smallest and at the largest penalty, two bool arrays (n_targets,)."""
@@ -57,7 +70,33 @@ class Solution:
         return many & (self.alphas == self.grid[0]), many & (self.alphas == self.grid[-1])
 
 
-def solve(parts, grid, missing, relative_alphas=False):
+class Search:
+    """The best penalty, and candidate of band weights, of every target so far."""
+
+    def __init__(self, n_alphas, n_targets):
+        self.mse = np.full((n_alphas, n_targets), np.inf)
+        self.var = np.zeros(n_targets)
+        self.candidate = np.zeros(n_targets, int)
+
+    def offer(self, candidate, targets, mse, var):
+        """Take a candidate's errors (n_alphas, n_block) where their minimum is the smallest yet.
+
+        Parameters
+        ----------
+        candidate : int
+        targets : slice
+            The block of targets.
+        mse : float64 array of shape (n_alphas, n_block)
+        var : float64 array of shape (n_block,)
+            Error of predicting the mean of the training rows.
+        """
+        self.var[targets] = var
+        better = (mse.min(axis=0) < self.mse[:, targets].min(axis=0)) | np.isnan(mse).any(axis=0)
+        self.mse[:, targets] = np.where(better, mse, self.mse[:, targets])
+        self.candidate[targets][better] = candidate
+
+
+def solve(parts, grid, missing, relative_alphas=False, bands=None, band_weights=None):
     """Choose penalties over the folds of `parts`, and refit on all of them.
 
     Parameters
@@ -71,237 +110,120 @@ def solve(parts, grid, missing, relative_alphas=False):
         Targets not to fit.
     relative_alphas : bool
         See `fit`.
+    bands, band_weights : arrays or None
+        See `cobe.encoding.banded.solve_banded`.
 
     Returns
     -------
     solution : Solution
+
+    Raises
+    ------
+    CobeError
+        Only one fold and something to choose, or errors that are not finite.
+
+    Warns
+    -----
+    RuntimeWarning
+        A penalty was chosen that is below single precision.
     """
     low = torch.stack([p.y.amin(dim=0) for p in parts]).amin(dim=0)
     high = torch.stack([p.y.amax(dim=0) for p in parts]).amax(dim=0)
     constant = (low == high).cpu().numpy() & ~missing
     unusable = missing | constant
     n_folds = 1 + max(p.fold for p in parts)
-    n_rows = sum(len(p.x) for p in parts)
-    p = parts[0].x.shape[1]
-    form = Dual if n_rows * max(n_folds - 1, 1) / n_folds < p else Primal
-    system = form(parts)
-    n_targets = parts[0].y.shape[1]
-    mse = np.zeros((len(grid), n_targets))
-    var = np.zeros(n_targets)
-    for fold in range(n_folds if n_folds > 1 else 0):
-        sse, total, n = system.score(fold, grid, relative_alphas)
-        mse += sse / (n * n_folds)
-        var += total / (n * n_folds)
-    if not np.isfinite(mse[:, ~unusable]).all():
+    n_rows, n_columns = sum(len(p.x) for p in parts), parts[0].x.shape[1]
+    scales = [None]
+    if bands is not None:
+        scales = list(parts[0].x.new_tensor(np.sqrt(np.asarray(band_weights)[:, bands])))
+    if n_folds == 1 and len(grid) * len(scales) > 1:
         raise CobeError(
-            "ridge: cross-validated errors are not finite; look for huge values among the features "
-            "or responses, or use dtype float64"
+            "folds: only one, so that nothing can be chosen; give two groups, or a single penalty "
+            "and one row of band weights"
         )
-    best = mse.argmin(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = 1 - mse[best, np.arange(n_targets)] / var
-    alphas = grid[best]
-    weights, intercept, scale, largest = system.refit(alphas, relative_alphas)
-    eps = torch.finfo(weights.dtype).eps
-    if (alphas[~unusable] * scale < 4 * eps * largest).any() and eps > 1e-10:
-        warnings.warn(
-            f"alphas: {alphas[~unusable].min():g} was chosen, which is below the single "
-            "precision of "
-            "these features; use dtype float64 or larger penalties",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    for array in (mse, weights, intercept, alphas, scores):
-        array[..., unusable if isinstance(array, np.ndarray) else torch.from_numpy(unusable)] = (
-            float("nan")
-        )
-    return Solution(
-        weights, intercept, alphas, scores, mse, grid, scale, constant, form.__name__.lower()
+    form = Dual if n_rows * max(n_folds - 1, 1) / n_folds < n_columns else Primal
+    system = form(parts, relative_alphas)
+    search = Search(len(grid), len(missing))
+    blocks = system.blocks(len(missing))
+    for block in blocks:
+        for c, scale in enumerate(scales):
+            if n_folds > 1:
+                search.offer(c, block, *_cross_validate(system, n_folds, block, grid, scale, c))
+            else:
+                search.offer(c, block, *np.zeros((2, 1, len(missing[block]))))
+    alphas, scores = choose(search, grid, unusable)
+    weights = parts[0].x.new_zeros(n_columns, len(missing))
+    intercept = weights.new_zeros(len(missing))
+    for c in np.unique(search.candidate):
+        chosen = search.candidate == c
+        basis = system.refit(scales[c], alphas[chosen].min())
+        lowest = alphas[chosen & ~unusable].min(initial=np.inf)
+        check_precision(weights.dtype, lowest * basis.scale, float(basis.values[-1]))
+        for block in blocks:
+            kept = torch.from_numpy(np.flatnonzero(chosen[block]) + block.start).to(weights.device)
+            if len(kept):
+                weights[:, kept], intercept[kept] = system.weights(
+                    basis, block, chosen[block], alphas[block][chosen[block]]
+                )
+    return finish(
+        search,
+        grid,
+        (weights, intercept, alphas, scores),
+        unusable,
+        alpha_scale=basis.scale,
+        constant=constant,
+        form=form.name,
+        band_weights=None if bands is None else np.asarray(band_weights)[search.candidate],
     )
 
 
-def eigh(matrix):
-    """Eigenvalues, not below 0, and eigenvectors of a symmetric matrix.
+def _cross_validate(system, n_folds, block, grid, scale, name):
+    """Mean squared errors (n_alphas, n_block) and variance (n_block,), averaged over folds."""
+    mse = var = 0
+    for fold in range(n_folds):
+        sse, square, n = system.score(fold, block, grid, scale, name)
+        mse = mse + sse / (n * n_folds)
+        var = var + square / (n * n_folds)
+    return mse.cpu().numpy(), var.cpu().numpy()
 
-    In single precision LAPACK may fail to converge on a matrix of low rank (a button that is never
-    pressed makes several columns of zeros), or hand back NaN without saying so.
+
+def choose(search, grid, unusable):
+    """Penalty and cross-validated R2 of every target: two float64 arrays (n_targets,).
 
     Raises
     ------
     CobeError
-        There is no decomposition in double precision either.
+        Errors are not finite.
     """
-    for dtype in (matrix.dtype, torch.float64):
-        try:
-            values, vectors = torch.linalg.eigh(matrix.to(dtype))
-        except torch.linalg.LinAlgError:
-            continue
-        if torch.isfinite(values).all() and torch.isfinite(vectors).all():
-            return values.to(matrix.dtype).clamp_(min=0), vectors.to(matrix.dtype)
-    raise CobeError(
-        f"features: their {len(matrix)} x {len(matrix)} covariance has no eigenvectors; look for "
-        "huge values among the features"
-    )
-
-
-def _batches(n_targets, bytes_per_target):
-    size = max(1, int(BATCH_BYTES // bytes_per_target))
-    return [slice(i, min(i + size, n_targets)) for i in range(0, n_targets, size)]
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Sums over rows that ridge needs: counts, sums, Gram matrix and cross-products."""
-
-    n: int
-    x: torch.Tensor
-    y: torch.Tensor
-    gram: torch.Tensor
-    cross: torch.Tensor
-
-    @classmethod
-    def of(cls, parts):
-        """Moments of one or more parts together."""
-        each = [
-            cls(len(p.x), p.x.sum(dim=0), p.y.sum(dim=0), p.x.T @ p.x, p.x.T @ p.y) for p in parts
-        ]
-        return sum(each[1:], each[0])
-
-    def __add__(self, other):
-        return Moments(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
-
-    @property
-    def size(self):
-        """Bytes that are kept."""
-        return (self.gram.numel() + self.cross.numel()) * self.gram.element_size()
-
-
-class Primal:
-    """Ridge by the (n_columns, n_columns) Gram matrix."""
-
-    def __init__(self, parts):
-        self.folds = {
-            fold: [part for part in parts if part.fold == fold]
-            for fold in sorted({part.fold for part in parts})
-        }
-        self.extra = self.folds.pop(-1, [])
-        self.all, self.kept, size = None, {}, 0
-        for fold, held in self.folds.items():
-            moments = Moments.of(held)
-            self.all = self.all + moments if self.all else moments
-            size += moments.size
-            if size < KEPT_BYTES:  # beyond that a fold's moments are cheaper made again than kept
-                self.kept[fold] = moments
-
-    def score(self, fold, grid, relative):
-        """Errors on a fold: sse (n_alphas, n_targets), total (n_targets,), number of rows."""
-        parts, every = self.folds[fold], self.all
-        held = self.kept.get(fold) or Moments.of(parts)
-        n = every.n - held.n
-        mean_x, mean_y = (every.x - held.x) / n, (every.y - held.y) / n
-        gram = every.gram - held.gram
-        values, vectors, alphas = self._decompose(gram, mean_x, n, grid, relative)
-        by_gram = len(mean_x) < held.n
-        if by_gram:
-            # Centred by the means of the training rows, which are not the means of these rows.
-            centred = held.gram - torch.outer(held.x, mean_x) - torch.outer(mean_x, held.x)
-            rotated = vectors.T @ centred.addr_(mean_x, mean_x, alpha=held.n) @ vectors
-        else:
-            projected = [(part.x - mean_x) @ vectors for part in parts]
-        shrink = 1 / (values[:, None] + alphas)
-        n_targets, n_alphas = len(mean_y), len(grid)
-        sse, total = np.zeros((n_alphas, n_targets)), np.zeros(n_targets)
-        rows = len(mean_x) + max(len(mean_x), held.n)
-        for batch in _batches(n_targets, rows * n_alphas * mean_x.element_size()):
-            mean, held_cross = mean_y[batch], held.cross[:, batch]
-            right = vectors.T @ (every.cross[:, batch] - held_cross).addr_(mean_x, mean, alpha=-n)
-            weights = (shrink[:, :, None] * right[:, None, :]).flatten(1)
-            errors = [part.y[:, batch] - mean for part in parts]
-            total[batch] = sum(e.square().sum(dim=0) for e in errors).cpu().numpy()
-            if by_gram:
-                error_sum = held.y[batch] - held.n * mean
-                inner = held_cross - torch.outer(held.x, mean) - torch.outer(mean_x, error_sum)
-                left = (rotated @ weights).view(len(values), n_alphas, -1)
-                left.sub_((vectors.T @ inner).mul_(2)[:, None]).mul_(weights.view_as(left))
-                sse[:, batch] = left.sum(dim=0).cpu().numpy() + total[batch]
-            else:
-                for z, error in zip(projected, errors, strict=True):
-                    left = (z @ weights).view(len(z), n_alphas, -1).sub_(error[:, None])
-                    sse[:, batch] += left.square_().sum(dim=0).cpu().numpy()
-        return sse, total, held.n
-
-    @staticmethod
-    def _decompose(gram, mean_x, n, grid, relative):
-        centred = gram.addr(mean_x, mean_x, alpha=-n)
-        scale = float(centred.trace()) / (n * len(mean_x)) if relative else 1.0
-        values, vectors = eigh(centred)
-        return values, vectors, torch.as_tensor(grid * (scale or 1.0)).to(values)
-
-    def refit(self, alphas, relative):
-        """Weights of all rows: (n_columns, n_targets), (n_targets,), scale, largest eigenvalue."""
-        full = self.all + Moments.of(self.extra) if self.extra else self.all
-        n, mean_x, mean_y = full.n, full.x / full.n, full.y / full.n
-        values, vectors, scale = self._decompose(full.gram, mean_x, n, np.ones(1), relative)
-        penalties = torch.as_tensor(alphas * float(scale[0])).to(values)
-        weights = torch.empty_like(full.cross)
-        for batch in _batches(len(mean_y), 3 * len(mean_x) * mean_x.element_size()):
-            right = vectors.T @ full.cross[:, batch].addr(mean_x, mean_y[batch], alpha=-n)
-            weights[:, batch] = vectors @ (right / (values[:, None] + penalties[batch]))
-        return weights, mean_y - mean_x @ weights, float(scale[0]), float(values[-1])
-
-
-class Dual:
-    """Ridge by the (n_rows, n_rows) kernel matrix, for more columns than rows."""
-
-    def __init__(self, parts):
-        self.x = torch.cat([part.x for part in parts])
-        self.y = torch.cat([part.y for part in parts])
-        self.fold = torch.cat(
-            [torch.full((len(part.x),), part.fold, device=part.x.device) for part in parts]
+    if not np.isfinite(search.mse[:, ~unusable]).all():
+        raise CobeError(
+            "ridge: cross-validated errors are not finite; look for huge values among the features "
+            "or responses, or use dtype float64"
         )
-        self.kernel = self.x @ self.x.T
+    best = search.mse.argmin(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = 1 - search.mse[best, np.arange(len(best))] / search.var
+    return grid[best], scores
 
-    def _decompose(self, train, held, grid, relative):
-        kernel = self.kernel[train][:, train]
-        means = kernel.mean(dim=0)
-        across = self.kernel[held][:, train]
-        # Centring the features by the training rows' means, done on the kernel.
-        across = across - across.mean(dim=1, keepdim=True) - means + means.mean()
-        kernel = kernel - means - means[:, None] + means.mean()
-        scale = float(kernel.trace()) / (len(kernel) * self.x.shape[1]) if relative else 1.0
-        values, vectors = eigh(kernel)
-        return values, vectors, torch.as_tensor(grid * (scale or 1.0)).to(values), across
 
-    def score(self, fold, grid, relative):
-        """Errors on a fold: sse (n_alphas, n_targets), total (n_targets,), number of rows."""
-        held = torch.nonzero(self.fold == fold).ravel()
-        train = torch.nonzero((self.fold != fold) & (self.fold >= 0)).ravel()
-        values, vectors, alphas, across = self._decompose(train, held, grid, relative)
-        projected = across @ vectors
-        shrink = 1 / (values[:, None] + alphas)
-        n_targets, n_alphas = self.y.shape[1], len(grid)
-        sse, total = np.zeros((n_alphas, n_targets)), np.zeros(n_targets)
-        rows = 2 * len(train) + len(held)
-        for batch in _batches(n_targets, rows * n_alphas * values.element_size()):
-            y = self.y[train, batch]
-            mean = y.mean(dim=0)
-            right = vectors.T @ (y - mean)
-            weights = (shrink[:, :, None] * right[:, None, :]).flatten(1)
-            error = self.y[held, batch] - mean
-            left = (projected @ weights).view(len(held), n_alphas, -1) - error[:, None]
-            total[batch] = error.square().sum(dim=0).cpu().numpy()
-            sse[:, batch] = left.square_().sum(dim=0).cpu().numpy()
-        return sse, total, len(held)
+def check_precision(dtype, lowest, largest):
+    """Warn of a penalty that is lost in the rounding of the largest eigenvalue."""
+    eps = torch.finfo(dtype).eps
+    if eps > 1e-10 and lowest < 4 * eps * largest:
+        warnings.warn(
+            f"alphas: {lowest:g} was chosen, which is below the single precision of these "
+            "features; use dtype float64 or larger penalties",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
-    def refit(self, alphas, relative):
-        """Weights of all rows: (n_columns, n_targets), (n_targets,), scale, largest eigenvalue."""
-        rows = torch.arange(len(self.x), device=self.x.device)
-        values, vectors, scale, _ = self._decompose(rows, rows[:1], np.ones(1), relative)
-        penalties = torch.as_tensor(alphas * float(scale[0])).to(values)
-        mean_x, mean_y = self.x.mean(dim=0), self.y.mean(dim=0)
-        right = vectors.T @ (self.y - mean_y)
-        coefficients = vectors @ (right / (values[:, None] + penalties))
-        # The coefficients of centred responses sum to 0, so X needs no centring here but for
-        # rounding.
-        weights = (self.x - mean_x).T @ coefficients
-        return weights, mean_y - mean_x @ weights, float(scale[0]), float(values[-1])
+
+def finish(search, grid, found, unusable, **rest):
+    """The solution, with NaN for what cannot be fitted."""
+    weights, intercept, alphas, scores = found
+    band_weights = rest["band_weights"]
+    for array in (search.mse, alphas, scores, *([] if band_weights is None else [band_weights.T])):
+        array[..., unusable] = np.nan
+    for tensor in (weights, intercept):
+        tensor[..., torch.from_numpy(unusable)] = float("nan")
+    return Solution(weights, intercept, alphas, scores, search.mse, grid, **rest)

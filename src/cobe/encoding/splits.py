@@ -1,10 +1,45 @@
 """Which runs train the video model, which are scored against the brain, and in which folds."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from cobe.core.errors import CobeError
+
+LEAK_TEXT = "random split of TRs: neighbouring volumes are on both sides, this leaks"
+
+
+@dataclass(frozen=True)
+class RandomVolumes:
+    """Volumes drawn at random, whatever run they are of: how the paper scored, and a leak.
+
+    BOLD and features are slow, so a held-out volume has nearly the same volume beside it in
+    training, and a model that knows nothing scores well. For the protocol ``as_published`` and for
+    showing the leak; tables that come of it say ``leaks``.
+
+    Attributes
+    ----------
+    test_fraction : float
+        Share of the rows that is held out once, when there is no `n_folds`.
+    n_folds : int or None
+        Shuffled folds, each held out once, in place of the single split.
+    seed : int
+        Seed of the draw.
+    """
+
+    test_fraction: float = 0.1
+    n_folds: int | None = None
+    seed: int = 0
+    leaks: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if self.n_folds is None and not 0 < self.test_fraction < 1:
+            raise CobeError(
+                f"test_fraction: {self.test_fraction}; give a share between 0 and 1, such as 0.1"
+            )
+        if self.n_folds is not None and (self.n_folds != int(self.n_folds) or self.n_folds < 2):
+            raise CobeError(f"n_folds: {self.n_folds}; give 2 or more, or None for a single split")
 
 
 @dataclass(frozen=True)
@@ -126,20 +161,85 @@ def holdout_groups(runs, holdout="session"):
     return groups
 
 
+def level_groups(repetitions, n_trs, tr_s):
+    """Level that is played at each volume of a run, to hold levels out.
+
+    Parameters
+    ----------
+    repetitions : sequence of repetitions
+        Of one run, with attributes `level` (str), `onset_s` and `duration_s` (seconds from the
+        start of the first volume).
+    n_trs : int
+        Volumes of the run.
+    tr_s : float
+        Repetition time in seconds.
+
+    Returns
+    -------
+    levels : object array of shape (n_trs,)
+        Level of the repetition that the middle of the volume lies in; None between repetitions.
+        One such array per run makes the `groups` of `cobe.encoding.evaluate`.
+
+    Raises
+    ------
+    CobeError
+        Repetitions overlap, or a time is not finite.
+    """
+    if not (n_trs > 0 and tr_s > 0):
+        raise CobeError(f"volumes: {n_trs} volumes of {tr_s} s; both must be positive")
+    levels = np.full(n_trs, None, object)
+    middle_s = (np.arange(n_trs) + 0.5) * tr_s
+    for number, repetition in enumerate(repetitions):
+        begin_s, end_s = repetition.onset_s, repetition.onset_s + repetition.duration_s
+        if not np.isfinite([begin_s, end_s]).all():
+            raise CobeError(
+                f"repetition {number}: from {begin_s} to {end_s} s; leave it out or correct it"
+            )
+        inside = (middle_s >= begin_s) & (middle_s < end_s)
+        if any(level is not None for level in levels[inside]):
+            raise CobeError(
+                f"repetition {number}: begins at {begin_s} s, before another one ends; correct it"
+            )
+        levels[inside] = str(repetition.level)
+    return levels
+
+
 def describe_folds(groups, holdout="session"):
     """The folds in one sentence, for a caption.
 
     Parameters
     ----------
-    groups : sequence of hashable
-        One label per run.
+    groups : sequence of hashable or of arrays, or RandomVolumes
+        One label per run, or one label per volume.
     holdout : str
         What a label stands for.
 
     Returns
     -------
     text : str
+        A random split of volumes is said to leak.
     """
+    inner = "leave-one-run-out"
+    if isinstance(groups, RandomVolumes):
+        folds = f"{groups.test_fraction:.0%} held out once"
+        if groups.n_folds is not None:
+            folds = f"{groups.n_folds} folds"
+        return (
+            f"{LEAK_TEXT} ({folds}, seed {groups.seed}); "
+            f"ridge penalties chosen by {inner} inside the training rows"
+        )
+    if any(has_rows(group) for group in groups):
+        rows = [
+            label
+            for group in groups
+            for label in (np.asarray(group, object) if has_rows(group) else [group])
+        ]
+        labels = sorted({str(label) for label in rows if not is_no_label(label)})
+        return (
+            f"leave-one-{holdout}-out, {len(labels)} folds ({', '.join(labels)}), labelled by "
+            "volume, with purged borders; "
+            f"ridge penalties chosen by {inner} inside the training rows"
+        )
     labels = list(dict.fromkeys(groups))
     counts = [sum(g == label for g in groups) for label in labels]
     listed = ", ".join(
@@ -150,6 +250,16 @@ def describe_folds(groups, holdout="session"):
         f"leave-one-{holdout}-out, {len(labels)} folds ({listed}); "
         f"ridge penalties chosen by {inner} inside the training runs"
     )
+
+
+def has_rows(group):
+    """Whether an entry of `groups` is one label per volume (an array or a list), not a label."""
+    return isinstance(group, list) or np.ndim(group) == 1 and not isinstance(group, tuple)
+
+
+def is_no_label(label):
+    """Whether a volume's label says that it belongs to no fold: None, an empty text or NaN."""
+    return label is None or label == "" or label != label
 
 
 def contiguous_parts(n_rows, n_parts, purge_trs):

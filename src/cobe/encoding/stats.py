@@ -42,27 +42,29 @@ def fdr(p):
     return q
 
 
-def centre_in_runs(x, run_lengths):
-    """Subtract from every column its mean in each run.
+def centre_in_segments(x, segment):
+    """Subtract from every column its mean in each segment.
 
     Parameters
     ----------
     x : array of shape (n_rows, n_columns)
-        Rows of all runs, one run after the other.
-    run_lengths : sequence of int
-        Rows of each run.
+        Rows, such as of all runs.
+    segment : int array of shape (n_rows,)
+        What each row belongs to, such as its run.
 
     Returns
     -------
     centred : float64 array of shape (n_rows, n_columns)
-        Exactly 0 where a column does not change in a run.
+        Exactly 0 where a column does not change in a segment.
     """
     centred = np.array(x, float)
-    for rows in _run_slices(run_lengths):
+    for number in np.unique(segment):
+        rows = segment == number
         part = centred[rows]
         still = part.min(axis=0) == part.max(axis=0)
         part -= part.mean(axis=0)
         part[:, still] = 0
+        centred[rows] = part
     return centred
 
 
@@ -187,7 +189,7 @@ def moved_null(predicted, measured, order):
     """Pearson r when finished predictions are moved against the responses.
 
     Right for predictions of one model on data that it has not seen. For predictions pooled over
-    folds of a cross-validation use `cobe.encoding.permute.refit_null`: folds share data, which
+    folds of a cross-validation use `cobe.encoding.permute.RefitNull`: folds share data, which
     this null does not know, and the maximum statistic then finds something in noise too often.
 
     Parameters
@@ -359,8 +361,3 @@ def paired_comparison(
     low, high = np.quantile(d[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
     smallest = 2 / 2**n if exact else 1 / (1 + n_permutations)
     return Comparison(float(d.mean()), float(p), float(low), float(high), n, smallest, exact)
-
-
-def _run_slices(run_lengths):
-    ends = np.cumsum(run_lengths)
-    return [slice(end - n, end) for end, n in zip(ends, run_lengths, strict=True)]

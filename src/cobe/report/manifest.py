@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cobe.core.artifacts import file_sha256
@@ -19,13 +20,14 @@ FIGURE_AXES = {
     "fig5_precision": "precision",
 }
 OTHER_FIGURES = ("fig6_predicted_frames", "fig_controls")
-TABLES = ("table_model_size", "table_hyperparameters", "table_timing")
+THROUGHPUT_FIGURE = "fig_throughput"
 
 
 def figure_names(profile: Profile) -> list[str]:
     """Names of all figures of a profile, in order: one per axis that it varies, and the others."""
     varied = {axis.name for axis in profile.axes}
-    return [name for name, axis in FIGURE_AXES.items() if axis in varied] + list(OTHER_FIGURES)
+    of_axes = [name for name, axis in FIGURE_AXES.items() if axis in varied]
+    return [*of_axes, *OTHER_FIGURES, THROUGHPUT_FIGURE]
 
 
 def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
@@ -58,8 +60,9 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
     if double:
         raise CobeError(f"{folder}: {', '.join(double)} saved twice; give each its own name")
     rows = []
-    if keep and (folder / MANIFEST).is_file():
-        rows = [row for row in read_manifest(folder) if row["name"] not in names]
+    if keep:
+        with suppress(CobeError):  # a damaged one has nothing to keep
+            rows = [row for row in read_manifest(folder) if row["name"] not in names]
     for entry in entries:
         listed = dict.fromkeys([*entry.files, *([entry.caption] if entry.caption else [])])
         for file in listed:

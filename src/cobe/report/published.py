@@ -15,6 +15,10 @@ and the model sizes and hyperparameters that its README, its scripts and its pri
     The other runs at four epochs and at their minimum, read off the plots, about +-0.03.
 ``model_size.csv``, ``hyperparameters.csv``
     As stated; the precision or the contradiction is in the last column.
+``gpt_size_by_level.csv``
+    Trained parameters of the GPT at every level of hidden size, layers and heads: stated for the
+    base model, for the others derived from the architecture that the code states (its context stack
+    of 2.4 M parameters has one size at every level).
 
 Every table carries ``source = "published"``: it is shown beside what is computed here and never
 averaged with it.
@@ -115,6 +119,32 @@ def val_loss_base() -> pd.DataFrame:
 def model_size() -> pd.DataFrame:
     """Published parameter counts: model, part, n_parameters (int), precision, source."""
     return _read("model_size.csv").assign(source="published")
+
+
+def gpt_size(axis: str) -> pd.DataFrame:
+    """Published parameter counts of the GPT along one axis.
+
+    Parameters
+    ----------
+    axis : str
+        ``"hidden_dim"``, ``"n_layers"`` or ``"n_heads"``; data size and precision have one model,
+        and their table is empty.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Columns level (str), n_parameters (int, without the frozen VQ-VAE), precision (stated or
+        derived, and digits), source.
+
+    Raises
+    ------
+    CobeError
+        The paper does not vary that axis.
+    """
+    _check_axis(axis)
+    table = _read("gpt_size_by_level.csv")
+    table = table[table["axis"] == axis].drop(columns="axis")
+    return table.assign(source="published").reset_index(drop=True)
 
 
 def hyperparameters() -> pd.DataFrame:

@@ -6,10 +6,12 @@ Every row or column says whether it is computed or published; the two are never 
 from __future__ import annotations
 
 import pandas as pd
+import torch
 
-from cobe.core.config import CLIP_FRAMES, Profile
+from cobe.core.config import CLIP_FRAMES, Profile, axis_cells, get_profile
 from cobe.core.errors import CobeError
 from cobe.report import published
+from cobe.video.gpt import build_gpt, count_parameters
 
 SIZE_COLUMNS = ("total", "blocks", "context", "embedding", "head", "encoder", "decoder")
 TIMING_COLUMNS = ("stage", "seconds", "device", "date")
@@ -64,6 +66,39 @@ def model_size_table(counts: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([ours, theirs], ignore_index=True)
     table[list(SIZE_COLUMNS)] = table[list(SIZE_COLUMNS)].astype("Float64").round().astype("Int64")
     return table[["model", "source", *SIZE_COLUMNS]]
+
+
+def paper_size_table() -> pd.DataFrame:
+    """Our GPT at every shape of the paper's grids, beside the published count of the same shape.
+
+    Returns
+    -------
+    table : DataFrame
+        Columns axis, level, blocks, context, embedding, head, total (computed; no weight is made),
+        published (total, of a model with another context reader and embedding), precision (how the
+        published count is known).
+    """
+    paper = get_profile("paper")
+    side = paper.vqvae.resolution
+    strides = paper.vqvae.downsample
+    grid = tuple(n // s for n, s in zip((CLIP_FRAMES, side, side), strides, strict=True))
+    rows = []
+    for axis in paper.axes:
+        known = published.gpt_size(axis.name).set_index("level")
+        for cell in axis_cells(paper, axis):
+            level = getattr(cell, axis.field)
+            if str(level) not in known.index:
+                continue
+            with torch.device("meta"):
+                model = build_gpt(cell, paper.vqvae.n_codes, paper.vqvae.code_dim, grid)
+            theirs = known.loc[str(level)]
+            rows.append(
+                {"axis": axis.name, "level": level}
+                | count_parameters(model)
+                | {"published": theirs.n_parameters, "precision": theirs.precision}
+            )
+    names = "axis level blocks context embedding head total published precision"
+    return pd.DataFrame(rows)[names.split()]
 
 
 def hyperparameter_table(profile: Profile) -> pd.DataFrame:

@@ -5,6 +5,7 @@ A `.bk2` of stable-retro is a zip with three members: `Header.txt` (names the ga
 the first frame).
 """
 
+import shlex
 import struct
 import zipfile
 import zlib
@@ -102,7 +103,7 @@ def _read_members(path: Path) -> dict[str, bytes]:
         with path.open("rb") as file:
             start = file.read(32)
             if start.startswith((b"/annex/objects/", b"../")):
-                raise CobeError(f"{path}: a git-annex pointer; download with: datalad get {path}")
+                raise CobeError(f"{path}: a git-annex pointer; {_download(path)}")
             if not start:
                 raise CobeError(f"{path}: empty file; {_REMEDY}")
             file.seek(0)
@@ -110,13 +111,18 @@ def _read_members(path: Path) -> dict[str, bytes]:
                 return {name: _read_member(archive, name, path) for name in _MEMBERS}
     except FileNotFoundError:
         if path.is_symlink():
-            raise CobeError(f"{path}: not downloaded; run: datalad get {path}") from None
+            raise CobeError(f"{path}: not downloaded; {_download(path)}") from None
         raise CobeError(f"{path}: no such file; check the path") from None
     except OSError as error:
         reason = error.strerror or error
         raise CobeError(f"{path}: cannot be read ({reason}); check the file") from None
     except _DAMAGE as error:
         raise CobeError(f"{path}: not a whole .bk2 zip ({error}); {_REMEDY}") from None
+
+
+def _download(path: Path) -> str:
+    folder = shlex.quote(str(path.absolute().parent))
+    return f"run: cd {folder} && datalad get {shlex.quote(path.name)}"
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:

@@ -7,7 +7,8 @@ the speed.
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -22,8 +23,41 @@ PIECE_FRAMES = 256
 """Frames held in memory at once while decoding: 48 MiB at 256 x 256."""
 
 
-def installed_game(game: str) -> str:
-    """Name under which stable-retro knows a game today.
+ENDINGS = {
+    "ShinobiIIIReturnOfTheNinjaMaster-Genesis": {"lives": -1, "section": 1, "score": 1501},
+}
+"""How a play of a game ends, by its name without version: a life is lost, the next section comes,
+or the score leaps by more than 1500. Each is the change of a variable of the integration's
+``data.json`` from one frame to the next, at least so large and of that sign."""
+
+END_FRAMES = 4
+"""The end of a play comes within so many last frames of its replay."""
+
+
+def _base(game: str) -> str:
+    return re.sub(r"-v\d+$", "", game)
+
+
+@contextlib.contextmanager
+def _integrations(stimuli):
+    """stable-retro's set of integrations: its own games, or those of a folder and no other."""
+    if stimuli is None:
+        yield retro.data.Integrations.STABLE
+        return
+    integrations = retro.data.Integrations
+    before = list(getattr(integrations, "CUSTOM_PATHS", []))
+    integrations.clear_custom_paths()
+    integrations.add_custom_path(str(Path(stimuli).absolute()))
+    try:
+        yield integrations.CUSTOM_ONLY
+    finally:
+        integrations.clear_custom_paths()
+        for path in before:
+            integrations.add_custom_path(path)
+
+
+def installed_game(game: str, stimuli=None) -> str:
+    """Name under which stable-retro, or a folder of custom integrations, knows a game today.
 
     Recordings made before stable-retro 1.0 name it without the version, such as
     ``ShinobiIIIReturnOfTheNinjaMaster-Genesis``.
@@ -32,27 +66,33 @@ def installed_game(game: str) -> str:
     ----------
     game : str
         Name of a recording.
+    stimuli : str, Path or None
+        Folder of custom integrations, one folder per game, such as the dataset's ``stimuli``;
+        None: the games of stable-retro.
 
     Raises
     ------
     CobeError
         No game of that name is known.
     """
-    base = re.sub(r"-v\d+$", "", game)
-    for name in (game, base, f"{base}-v0"):
-        # The name comes from a file: it may not wander through the file system.
-        if re.fullmatch(r"[\w-]+", name) and retro.data.get_file_path(name, "rom.sha"):
-            return name
-    raise CobeError(f"game {game!r}: unknown to stable-retro {retro.__version__}; check the name")
+    with _integrations(stimuli) as kind:
+        for name in (game, _base(game), f"{_base(game)}-v0"):
+            # The name comes from a file: it may not wander through the file system.
+            if re.fullmatch(r"[\w-]+", name) and retro.data.get_file_path(name, "rom.sha", kind):
+                return name
+    where = f"stable-retro {retro.__version__}" if stimuli is None else stimuli
+    raise CobeError(f"game {game!r}: unknown to {where}; check the name")
 
 
-def check_rom(game: str) -> Path:
+def check_rom(game: str, stimuli=None) -> Path:
     """Path of the ROM of a game, after checking that it is the right one.
 
     Parameters
     ----------
     game : str
         Name of a recording or of stable-retro.
+    stimuli : str, Path or None
+        As in `installed_game`.
 
     Returns
     -------
@@ -63,14 +103,18 @@ def check_rom(game: str) -> Path:
     CobeError
         The game is unknown, its ROM is missing, or another ROM lies in its place (SHA-1).
     """
-    name = installed_game(game)
+    name = installed_game(game, stimuli)
     remedy = (
         "import your own legal copy: python -m stable_retro.import DIR (DIR holds the ROM, such as "
         "the dataset's stimuli folder)"
     )
+    if stimuli is not None:
+        rom = Path(stimuli) / name / "rom.md"
+        remedy = f"put your own legal copy there: cp -L --remove-destination YOUR_ROM {rom}"
     try:
-        rom = Path(retro.data.get_romfile_path(name))
-        wrong = retro.data.verify_hash(name)
+        with _integrations(stimuli) as kind:
+            rom = Path(retro.data.get_romfile_path(name, kind))
+            wrong = retro.data.verify_hash(name, kind)
     except OSError:
         raise CobeError(f"game {name}: its ROM is missing; {remedy}") from None
     if wrong:
@@ -79,17 +123,19 @@ def check_rom(game: str) -> Path:
 
 
 @contextlib.contextmanager
-def _emulator(movie: Movie):
+def _emulator(movie: Movie, stimuli):
     """A reset emulator at the start of the movie; closed at the end, whatever happens."""
-    name = installed_game(movie.game)
-    check_rom(name)
+    name = installed_game(movie.game, stimuli)
+    check_rom(name, stimuli)
     try:
-        env = retro.make(
-            name,
-            state=retro.State.NONE,
-            use_restricted_actions=retro.Actions.ALL,
-            render_mode="rgb_array",
-        )
+        with _integrations(stimuli) as kind:
+            env = retro.make(
+                name,
+                state=retro.State.NONE,
+                inttype=kind,
+                use_restricted_actions=retro.Actions.ALL,
+                render_mode="rgb_array",
+            )
     except RuntimeError as error:
         raise CobeError(
             f"{movie.path}: no emulator ({error}); one process holds one emulator at a time"
@@ -109,8 +155,75 @@ def _emulator(movie: Movie):
         env.close()
 
 
+def _pressed(movie: Movie, skip_first_line: bool) -> np.ndarray:
+    # The emulator reads a mask as twelve bytes in a row and ignores strides.
+    buttons = movie.buttons[int(skip_first_line) :].astype(np.uint8, order="C")
+    if not len(buttons):
+        raise CobeError(f"{movie.path}: holds no frame to play; leave the recording out")
+    return buttons
+
+
+def ending(
+    path,
+    skip_first_line: bool = False,
+    stimuli=None,
+    endings: Mapping[str, int] | None = None,
+) -> str | None:
+    """How a replay ends: the check that it is still in step with what was played.
+
+    It is played to its end, without making frames, and the variables of the game are read on its
+    last frames. A replay that is out of step (a line too many or too few, another game's state)
+    seldom has its last life lost, or its level won, just there.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `.bk2` file.
+    skip_first_line, stimuli
+        As in `iter_frames`.
+    endings : mapping of str to int or None
+        Variable of the game to its change from one frame to the next that ends a play; None: those
+        of `ENDINGS` for the game.
+
+    Returns
+    -------
+    variable : str or None
+        The variable that changed within the last `END_FRAMES` frames; "" where none did; None
+        where none did and nothing can be told: there is no known ending for the game, or its
+        integration lacks one of the variables.
+
+    Raises
+    ------
+    CobeError
+        As `read_bk2` and `iter_frames`.
+    """
+    movie = read_bk2(path)
+    endings = ENDINGS.get(_base(movie.game), {}) if endings is None else endings
+    if not endings:
+        return None
+    buttons = _pressed(movie, skip_first_line)
+    values = deque(maxlen=END_FRAMES + 1)
+    with _emulator(movie, stimuli) as env:
+        for i, mask in enumerate(buttons):
+            env.em.set_button_mask(mask, 0)
+            env.em.step()
+            if i >= len(buttons) - END_FRAMES - 1:
+                env.data.update_ram()
+                values.append(dict(env.data.lookup_all()))
+    for variable, change in endings.items():
+        series = [value[variable] for value in values if variable in value]
+        steps = np.diff(np.array(series, np.int64))
+        if (steps * np.sign(change) >= abs(change)).any():
+            return variable
+    return "" if all(variable in values[-1] for variable in endings) else None
+
+
 def iter_frames(
-    movie: Movie, size: int | None, skip_first_line: bool = False, piece: int = PIECE_FRAMES
+    movie: Movie,
+    size: int | None,
+    skip_first_line: bool = False,
+    piece: int = PIECE_FRAMES,
+    stimuli=None,
 ) -> Iterator[np.ndarray]:
     """Play a movie and give its frames piece by piece.
 
@@ -124,6 +237,8 @@ def iter_frames(
         Leave out the first log line: recorders that reset while recording write one line too many.
     piece : int
         Frames in a piece.
+    stimuli : str, Path or None
+        Folder of custom integrations that holds the game, as in `installed_game`.
 
     Yields
     ------
@@ -138,12 +253,9 @@ def iter_frames(
     """
     if size is not None and size < 1:
         raise CobeError(f"size {size}: no frame size; give pixels, 1 or more")
-    # The emulator reads a mask as twelve bytes in a row and ignores strides.
-    buttons = movie.buttons[int(skip_first_line) :].astype(np.uint8, order="C")
-    if not len(buttons):
-        raise CobeError(f"{movie.path}: holds no frame to play; leave the recording out")
+    buttons = _pressed(movie, skip_first_line)
     cv2.setNumThreads(1)
-    with _emulator(movie) as env:
+    with _emulator(movie, stimuli) as env:
         shape = env.get_screen(apply_rotation=True).shape if size is None else (size, size, 3)
         for start in range(0, len(buttons), piece):
             pressed = buttons[start : start + piece]
@@ -164,14 +276,14 @@ def iter_frames(
             yield frames
 
 
-def play(path, size: int | None, skip_first_line: bool = False) -> np.ndarray:
+def play(path, size: int | None, skip_first_line: bool = False, stimuli=None) -> np.ndarray:
     """Play a recording into memory.
 
     Parameters
     ----------
     path : str or Path
         A `.bk2` file.
-    size, skip_first_line
+    size, skip_first_line, stimuli
         As in `iter_frames`.
 
     Returns
@@ -184,10 +296,11 @@ def play(path, size: int | None, skip_first_line: bool = False) -> np.ndarray:
     CobeError
         As `read_bk2` and `iter_frames`.
     """
-    return np.concatenate(list(iter_frames(read_bk2(path), size, skip_first_line)))
+    frames = iter_frames(read_bk2(path), size, skip_first_line, stimuli=stimuli)
+    return np.concatenate(list(frames))
 
 
-def decode(path, out_path, size: int | None, skip_first_line: bool = False) -> int:
+def decode(path, out_path, size: int | None, skip_first_line: bool = False, stimuli=None) -> int:
     """Play a recording straight into a frame store; memory stays bounded by a piece.
 
     Parameters
@@ -196,7 +309,7 @@ def decode(path, out_path, size: int | None, skip_first_line: bool = False) -> i
         A `.bk2` file.
     out_path : str or Path
         Frame store to make.
-    size, skip_first_line
+    size, skip_first_line, stimuli
         As in `iter_frames`.
 
     Returns
@@ -210,5 +323,6 @@ def decode(path, out_path, size: int | None, skip_first_line: bool = False) -> i
         As `read_bk2`, `iter_frames` and `cobe.stimulus.frames.write_frames`.
     """
     # The emulator closes with the generator, also where writing fails in the middle.
-    with contextlib.closing(iter_frames(read_bk2(path), size, skip_first_line)) as frames:
+    frames = iter_frames(read_bk2(path), size, skip_first_line, stimuli=stimuli)
+    with contextlib.closing(frames):
         return write_frames(out_path, frames)

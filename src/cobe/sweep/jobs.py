@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cobe.core.artifacts import Artifact, Store
+from cobe.core.errors import CobeError
 from cobe.core.parallel import map_processes
 
 
@@ -36,7 +37,9 @@ class Job:
     resumable: bool = False
 
 
-def make_all(store: Store, jobs: list[Job], what: str, unit: str) -> list[Artifact]:
+def make_all(
+    store: Store, jobs: list[Job], what: str, unit: str, failures: dict[str, str] | None = None
+) -> list[Artifact | None]:
     """The artifacts of all jobs, in their order.
 
     Parameters
@@ -47,21 +50,44 @@ def make_all(store: Store, jobs: list[Job], what: str, unit: str) -> list[Artifa
         What to make.
     what, unit : str
         Words on the progress bar and in the announcement.
+    failures : dict or None
+        Given: a job that cannot be done stops no other one; its name and the reason go in here,
+        and None stands in its place.
 
     Returns
     -------
-    artifacts : list of Artifact
+    artifacts : list of Artifact or None
+
+    Raises
+    ------
+    CobeError
+        A job cannot be done, and `failures` is None; what the others made is kept.
     """
     found = [
         store.find(job.name, params=job.params, inputs=job.inputs, code=job.code, suffix=job.suffix)
         for job in jobs
     ]
     missing = [i for i, item in enumerate(found) if item is None]
-    made = map_processes(_make, [(store.root, jobs[i]) for i in missing], desc=what, unit=unit)
+    make = _make if failures is None else _try_to_make
+    made = map_processes(make, [(store.root, jobs[i]) for i in missing], desc=what, unit=unit)
     for i, item in zip(missing, made, strict=True):
-        found[i] = item
-    store.announce(f"{what}: {len(missing)} made, {len(jobs) - len(missing)} reused")
+        if isinstance(item, CobeError):
+            failures[jobs[i].name] = str(item)
+        else:
+            found[i] = item
+    n_failed = sum(item is None for item in found)
+    failed = f", {n_failed} failed" if n_failed else ""
+    store.announce(
+        f"{what}: {len(missing) - n_failed} made, {len(jobs) - len(missing)} reused{failed}"
+    )
     return found
+
+
+def _try_to_make(root: Path, job: Job) -> Artifact | CobeError:
+    try:
+        return _make(root, job)
+    except CobeError as error:
+        return error
 
 
 def _make(root: Path, job: Job) -> Artifact:

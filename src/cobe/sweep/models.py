@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,15 @@ from cobe.core.errors import CobeError
 from cobe.stimulus.frames import open_frames
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
-from cobe.video.gpt import ConditionalGPT, build_gpt, count_parameters
-from cobe.video.tokens import clip_table, open_tokens, store_clips, tokenize, write_tokens
+from cobe.video.gpt import ConditionalGPT, build_gpt
+from cobe.video.recipe import PixelTokens
+from cobe.video.steplog import StepLog
+from cobe.video.tokens import clip_table, tokenize_stores
+from cobe.video.tokenset import TokenSet, open_token_set, write_token_set
 from cobe.video.train import train_gpt
 from cobe.video.vqvae import VQVAE
 from cobe.video.vqvae_train import train_vqvae
-from cobe.video.windows import subset, windows
+from cobe.video.windows import subset
 
 # a bar per saved model says nothing; the one over cells does
 transformers.utils.logging.disable_progress_bar()
@@ -47,10 +50,17 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
     def write(path, checkpoint):
         train = [open_frames(stores[key].path) for key in train_keys]
         val_clips = spread_clips([open_frames(stores[key].path) for key in val_keys], N_VAL_CLIPS)
+        steps = StepLog()
         model, log = train_vqvae(
-            cfg, _clip_sampler(train), val_clips, checkpoint, threads=VQVAE_THREADS
+            cfg,
+            _clip_sampler(train),
+            val_clips,
+            checkpoint,
+            threads=VQVAE_THREADS,
+            step_log=steps,
         )
         model.save(path)
+        steps.table().to_parquet(steps_path(path))
         log.drop(columns="seconds", errors="ignore").to_parquet(path / "log.parquet")
 
     keys = train_keys + val_keys
@@ -104,30 +114,6 @@ def spread_clips(stores, n_clips: int) -> np.ndarray:
     return np.concatenate([s.clips(starts) for s, starts in zip(stores, chosen, strict=True)])
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """All clips as tokens, with the table that says which clip is which.
-
-    Attributes
-    ----------
-    codes : uint16 (n_clips, t, h, w)
-        Memory-mapped.
-    clips : DataFrame
-        One row per clip: subject, session, run, row, level, clip, start_s, end_s, role.
-    codebook : float32 (n_codes, code_dim)
-        The VQ-VAE's code vectors.
-    """
-
-    codes: np.ndarray
-    clips: pd.DataFrame
-    codebook: np.ndarray
-
-    def windows_with_role(self, role: str) -> np.ndarray:
-        """Target rows of the windows of one role: int (n_windows,)."""
-        rows = windows(self.clips)
-        return rows[(self.clips.role.to_numpy() == role)[rows]]
-
-
 def tokens(
     pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame, trained: Artifact
 ) -> Artifact:
@@ -136,43 +122,36 @@ def tokens(
     Returns
     -------
     artifact : Artifact
-        A folder with ``tokens.npy``, ``clips.parquet`` and ``codebook.npy``.
+        A token set (`cobe.video.tokenset`): one file, all that training and features need. Its clip
+        table has the column role besides.
     """
 
     def write(path: Path):
-        path.mkdir()
-        torch.set_num_threads(VQVAE_THREADS)
-        model = VQVAE.load(trained.path)
         rows = list(roles.itertuples(index=False))
-        opened = [open_frames(stores[tuple(row[:4])].path) for row in rows]
+        paths = [stores[tuple(row[:4])].path for row in rows]
         table = clip_table(
-            (*row[:4], row.level, row.onset_s, store.shape[0])
-            for row, store in zip(rows, opened, strict=True)
+            (*row[:4], row.level, row.onset_s, open_frames(store).shape[0])
+            for row, store in zip(rows, paths, strict=True)
         )
-        batches = (batch for store in opened for batch in store_clips(store))
-        write_tokens(path / "tokens.npy", tokenize(model, batches, total=len(table)))
         columns = ["subject", "session", "run", "row"]
         table = table.merge(roles[[*columns, "role"]], on=columns, how="left", validate="m:1")
-        table.to_parquet(path / "clips.parquet")
-        np.save(path / "codebook.npy", model.codebook().astype(np.float32), allow_pickle=False)
+        model = VQVAE.load(trained.path)
+        codes = tokenize_stores(trained.path, paths)
+        write_token_set(path, codes, table, model.codebook(), model.identity())
 
     return pipeline.store.make(
         "tokens",
-        params={"roles": roles.to_dict("list"), "threads": VQVAE_THREADS},
+        params={"roles": roles.to_dict("list")},
         inputs={"vqvae": trained} | {f"frames {key}": item for key, item in stores.items()},
         write=write,
-        code=("cobe.video.tokens",),
+        code=("cobe.video.tokens", "cobe.video.tokenset"),
+        suffix=".safetensors",
     )
 
 
-def load_tokens(artifact: Artifact) -> Tokens:
+def load_tokens(artifact: Artifact) -> TokenSet:
     """The tokens, their clip table and the codebook."""
-    clips = pd.read_parquet(artifact.path / "clips.parquet")
-    return Tokens(
-        codes=open_tokens(artifact.path / "tokens.npy", n_clips=len(clips)),
-        clips=clips,
-        codebook=np.load(artifact.path / "codebook.npy", allow_pickle=False),
-    )
+    return open_token_set(artifact.path)
 
 
 @dataclass(frozen=True)
@@ -222,13 +201,25 @@ def _check_enough_video(profile: Profile, stores, roles: pd.DataFrame) -> None:
         )
 
 
-def _write_cell(
-    path: Path, checkpoint: Path, cell: Cell, cfg: TrainConfig, tokenised: Artifact
+def write_cell(
+    path: Path,
+    checkpoint: Path,
+    cell: Cell,
+    cfg: TrainConfig,
+    tokenised: Artifact,
+    vqvae_trained: Artifact | None = None,
+    stores: dict[tuple, Artifact] | None = None,
 ) -> None:
+    """Train one cell in a worker process; the VQ-VAE and frames are for ``tokens_once=False``."""
     torch.set_num_threads(1)
     data = load_tokens(tokenised)
     if cell.trained:
+        clip_tokens = None
+        if not cfg.tokens_once:
+            encoder = VQVAE.load(vqvae_trained.path)
+            clip_tokens = PixelTokens(encoder, partial(clip_pixels, data, stores))
         allowed = (data.clips.role == "video_train").to_numpy()
+        steps = StepLog()
         model, log, _ = train_gpt(
             cell,
             cfg,
@@ -237,14 +228,28 @@ def _write_cell(
             subset(data.clips, cell.n_frames, cell.scheme, allowed=allowed),
             data.windows_with_role("video_val"),
             checkpoint,
+            clip_tokens=clip_tokens,
+            step_log=steps,
         )
+        steps.table().to_parquet(steps_path(path))
     else:
         model, log = untrained_gpt(cell, data), pd.DataFrame()
     model.save_pretrained(path)
     log.to_parquet(path / "log.parquet")
 
 
-def untrained_gpt(cell: Cell, data: Tokens) -> ConditionalGPT:
+def steps_path(path: Path) -> Path:
+    """Where the log of every step lies: beside the model, whose bytes its timings must not change.
+
+    Parameters
+    ----------
+    path : Path
+        The model's folder, or the temporary one that it is written to.
+    """
+    return path.with_name(f"{path.name.removeprefix('.making-')}.steps.parquet")
+
+
+def untrained_gpt(cell: Cell, data: TokenSet) -> ConditionalGPT:
     """The initial weights of a cell's shape."""
     n_codes, code_dim = data.codebook.shape
     return build_gpt(cell, n_codes, code_dim, data.codes.shape[1:])
@@ -285,7 +290,7 @@ def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> d
     jobs = [
         Job(
             f"gpt/{cell.name}",
-            _write_cell,
+            write_cell,
             (cell, cfg, tokenised),
             params={"cell": cell, "train": cfg if cell.trained else None},
             inputs={"tokens": tokenised},
@@ -312,68 +317,7 @@ def cell_columns(cell: Cell) -> dict:
     }
 
 
-def loss_table(models: dict[Cell, Artifact]) -> pd.DataFrame:
-    """Training logs of all trained cells: one row per cell and validation.
-
-    Returns
-    -------
-    losses : DataFrame
-        The cell's columns, step, tokens_seen, epoch, train_loss and val_loss (nats per token).
-    """
-    logs = [
-        pd.read_parquet(item.path / "log.parquet").assign(**cell_columns(cell))
-        for cell, item in models.items()
-        if cell.trained
-    ]
-    table = pd.concat(logs, ignore_index=True)
-    first = list(cell_columns(next(iter(models))))
-    return table[first + [c for c in table.columns if c not in first]].sort_values(
-        ["cell", "step"], ignore_index=True
-    )
-
-
-def parameter_table(models: dict[Cell, Artifact]) -> pd.DataFrame:
-    """Parameter counts by part, one row per cell."""
-    rows = []
-    for cell, item in models.items():
-        model = ConditionalGPT.from_pretrained(item.path)
-        rows.append(cell_columns(cell) | count_parameters(model))
-    return pd.DataFrame(rows).sort_values("cell", ignore_index=True)
-
-
-def size_table(models: dict[Cell, Artifact], vqvae_artifact: Artifact) -> pd.DataFrame:
-    """Parameters by part of every trained cell and of the VQ-VAE: column model, total, parts."""
-    cells = {cell: item for cell, item in models.items() if cell.trained}
-    counts = parameter_table(cells).rename(columns={"cell": "model"})
-    ours = VQVAE.load(vqvae_artifact.path)
-    total = sum(p.numel() for p in ours.parameters() if p.requires_grad)
-    return pd.concat([counts, pd.DataFrame([{"model": "VQ-VAE", "total": total}])])
-
-
-def stage_timings(
-    video: VideoStages, series: dict[tuple, Artifact], models: dict[Cell, Artifact]
-) -> pd.DataFrame:
-    """Seconds of each stage from the sidecars: columns stage, seconds, device, date.
-
-    Stages of many artifacts give the sum over them, which ran side by side.
-    """
-    groups = {
-        f"playback, {len(video.frames)} replays": list(video.frames.values()),
-        f"parcel series, {len(series)} runs": list(series.values()),
-        "VQ-VAE": [video.vqvae],
-        "tokens": [video.tokens],
-    }
-    groups |= {f"GPT {cell.name}": [item] for cell, item in models.items() if cell.trained}
-    rows = []
-    for stage, items in groups.items():
-        latest = max(items, key=lambda item: item.meta["created_s"])
-        date = datetime.fromtimestamp(latest.meta["created_s"], UTC).date().isoformat()
-        seconds = sum(item.meta["seconds"] for item in items)
-        rows.append((stage, seconds, latest.meta["device"], date))
-    return pd.DataFrame(rows, columns=["stage", "seconds", "device", "date"])
-
-
-def clip_pixels(data: Tokens, stores: dict[tuple, Artifact], rows: np.ndarray) -> np.ndarray:
+def clip_pixels(data: TokenSet, stores: dict[tuple, Artifact], rows: np.ndarray) -> np.ndarray:
     """The frames of some clips of the table: uint8 (n_rows, 16, height, width, 3)."""
     made = []
     for clip in data.clips.iloc[rows].itertuples():

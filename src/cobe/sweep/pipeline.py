@@ -7,17 +7,19 @@ simulation's, which nothing here may import, so a missing one is an error that s
 
 from __future__ import annotations
 
-import gzip
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pandas as pd
 
-from cobe.brain.bold import parcel_series
+from cobe.brain import layout
+from cobe.brain.checks import with_repetitions
 from cobe.brain.dataset import Dataset, Repetition, Run, read_dataset
-from cobe.brain.parcels import grey_matter_parcels
+from cobe.brain.endings import check_endings
 from cobe.core.artifacts import Artifact, Store, external
 from cobe.core.config import TR_S, Profile, get_profile
 from cobe.core.errors import CobeError
@@ -26,6 +28,14 @@ from cobe.encoding.splits import split_sessions
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.playback import check_rom, decode
 from cobe.sweep.jobs import Job, make_all
+from cobe.sweep.targets import (
+    atlas_of_series,
+    grey_matter,
+    named_atlas,
+    series_job,
+    source_there,
+    volumes_job,
+)
 
 PARCEL_VOXEL_MM = 6.0
 N_PARCELS = 240
@@ -46,12 +56,19 @@ class Pipeline:
         Folder of the data.
     atlas : Artifact
         Label image of the parcels.
+    space : str
+        Space of the BOLD, as in the file names.
+    source : str
+        ``"fmriprep"``: parcels are cut out of volumes; ``"timeseries"``: the lab's extracted
+        series.
     """
 
     profile: Profile
     store: Store
     data: Path
     atlas: Artifact
+    space: str = layout.SPACE
+    source: str = "fmriprep"
 
     @property
     def simulated(self) -> bool:
@@ -61,6 +78,12 @@ class Pipeline:
 
 def open_pipeline(profile: str, data: str = "") -> Pipeline:
     """The pipeline of a profile, with its parcels ready.
+
+    For data on the user's disk, the environment chooses: ``COBE_ATLAS`` the parcels, by a name or
+    path of `cobe.brain.atlases.atlas` (default: the project's own grey-matter parcels);
+    ``COBE_SPACE`` the space of the BOLD (default: MNI152NLin2009cAsym); ``COBE_SOURCE``
+    ``fmriprep`` or ``timeseries`` (default: volumes where any is there, else the lab's extracted
+    series). Extracted series come with parcels of their own.
 
     Parameters
     ----------
@@ -72,29 +95,29 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
     Raises
     ------
     CobeError
-        The profile is unknown, or the folder is a file.
+        The profile is unknown, the folder is a file, or the atlas cannot be had.
     """
     chosen = get_profile(profile)
-    plan = chosen.plan
     store = Store(build_dir(profile) / "artifacts")
-    params = {
-        "n_parcels": plan.n_parcels if plan else N_PARCELS,
-        "voxel_mm": plan.voxel_mm if plan else PARCEL_VOXEL_MM,
-        "seed": 0,
-    }
-    atlas = store.make(
-        "atlas",
-        params=params,
-        write=lambda path: _save_image(grey_matter_parcels(**params), path),
-        code=("cobe.brain.parcels",),
-        suffix=".nii.gz",
-    )
-    return Pipeline(chosen, store, data_dir(data), atlas)
-
-
-def _save_image(image, path: Path) -> None:
-    # nibabel's own writer puts the time into the gzip header
-    path.write_bytes(gzip.compress(image.to_bytes(), mtime=0))
+    folder = data_dir(data)
+    if chosen.plan is not None:
+        plan = chosen.plan
+        return Pipeline(chosen, store, folder, grey_matter(store, plan.n_parcels, plan.voxel_mm))
+    space = os.environ.get("COBE_SPACE") or layout.SPACE
+    source = os.environ.get("COBE_SOURCE") or source_there(folder, space)
+    name = os.environ.get("COBE_ATLAS", "")
+    if source == "timeseries":
+        if name:
+            raise CobeError(
+                f"COBE_ATLAS={name}: extracted series have parcels of their own; unset it, or set "
+                "COBE_SOURCE=fmriprep"
+            )
+        atlas = atlas_of_series(store, read_dataset(folder, space=space, source=source))
+    elif name:
+        atlas = named_atlas(store, name, folder / "atlases")
+    else:
+        atlas = grey_matter(store, N_PARCELS, PARCEL_VOXEL_MM)
+    return Pipeline(chosen, store, folder, atlas, space, source)
 
 
 def load_atlas(pipeline: Pipeline):
@@ -132,15 +155,94 @@ def dataset_root(pipeline: Pipeline) -> Path:
 
 
 def inventory(pipeline: Pipeline) -> Dataset:
-    """Every run of the dataset, joined with its events, replays and BOLD."""
-    dataset = read_dataset(dataset_root(pipeline))
-    for run in usable_runs(dataset):
-        if abs(run.tr_s - TR_S) > TR_TOLERANCE_S:
-            raise CobeError(
-                f"{run.name}: its repetition time is {run.tr_s} s, this pipeline's is {TR_S} s; "
-                "leave the run out, or change TR_S in cobe.core.config"
-            )
-    return dataset
+    """Every run of the dataset, joined with its events, replays and BOLD.
+
+    Where the ROM is there, replays that do not end as a play ends are left out, with the reason.
+    A run of another repetition time than the pipeline's is left out too.
+    """
+    dataset = read_dataset(dataset_root(pipeline), space=pipeline.space, source=pipeline.source)
+    runs = tuple(_check_tr(run) for run in dataset.runs)
+    dataset = replace(dataset, runs=runs)
+    return dataset if pipeline.simulated else _check_endings(pipeline, dataset)
+
+
+def _check_tr(run: Run) -> Run:
+    if not run.usable or abs(run.tr_s - TR_S) <= TR_TOLERANCE_S:
+        return run
+    why = f"its repetition time is {run.tr_s} s, this pipeline's is {TR_S} s (cobe.core.config)"
+    return replace(run, usable=False, why=why)
+
+
+def _check_endings(pipeline: Pipeline, dataset: Dataset) -> Dataset:
+    """The dataset without replays that are out of step; as it is where there is no ROM yet."""
+    runs = usable_runs(dataset)
+    try:
+        stimuli = stimuli_with_rom(dataset)
+    except CobeError:
+        return dataset  # the frames cannot be played either, and that stage says why
+    folders = replace(dataset.folders, stimuli=stimuli)
+    jobs = [
+        Job(
+            f"endings/{run.name}",
+            _write_endings,
+            (replace(dataset, folders=folders, runs=(run,), findings=()),),
+            params={"skip_first_line": [rep.skip_first_line for rep in replayed(run)]},
+            inputs={f"bk2 {rep.row}": external(rep.bk2) for rep in replayed(run)},
+            code=("cobe.brain.endings",),
+            suffix=".json",
+        )
+        for run in runs
+    ]
+    made = make_all(pipeline.store, jobs, "checking how replays end", "run")
+    checked, findings = {}, list(dataset.findings)
+    for run, item in zip(runs, made, strict=True):
+        found = json.loads(item.path.read_text())
+        findings += found["findings"]
+        repetitions = tuple(
+            replace(rep, why=found["why"].get(str(rep.row), rep.why)) for rep in run.repetitions
+        )
+        checked[run.key] = with_repetitions(run, repetitions)
+    return replace(
+        dataset,
+        runs=tuple(checked.get(run.key, run) for run in dataset.runs),
+        findings=tuple(findings),
+    )
+
+
+def _write_endings(path: Path, dataset: Dataset) -> None:
+    """Why replays of the one run cannot be used, by row, and what else was found."""
+    checked = check_endings(dataset, workers=1)
+    (before,), (after,) = dataset.runs, checked.runs
+    pairs = zip(before.repetitions, after.repetitions, strict=True)
+    why = {str(new.row): new.why for old, new in pairs if new.why != old.why}
+    path.write_text(json.dumps({"why": why, "findings": list(checked.findings)}))
+
+
+def stimuli_with_rom(dataset: Dataset) -> Path | None:
+    """The dataset's integrations where the ROM lies in them; None: stable-retro's own has it.
+
+    Raises
+    ------
+    CobeError
+        Neither holds the ROM, or there is no replay to name the game.
+    """
+    replays = [rep.bk2 for run in usable_runs(dataset) for rep in replayed(run)]
+    if not replays:
+        raise CobeError(f"{dataset.raw}: no usable run has a replay; see its inventory for why")
+    game, stimuli = read_bk2(replays[0]).game, dataset.folders.stimuli
+    try:
+        check_rom(game, stimuli)
+    except CobeError:
+        if stimuli is None:
+            raise
+        try:
+            check_rom(game)
+        except CobeError:
+            pass
+        else:
+            return None
+        raise
+    return stimuli
 
 
 def usable_runs(dataset: Dataset) -> list[Run]:
@@ -166,16 +268,14 @@ def frames(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
     CobeError
         A game's ROM is missing, or a replay is damaged.
     """
+    stimuli = stimuli_with_rom(dataset)
     pairs = [(run, rep) for run in usable_runs(dataset) for rep in replayed(run)]
-    if not pairs:
-        raise CobeError(f"{dataset.raw}: no usable run has a replay; see its inventory for why")
-    check_rom(read_bk2(pairs[0][1].bk2).game)
     size = pipeline.profile.vqvae.resolution
     jobs = [
         Job(
             f"frames/{run.name}_row-{rep.row}",
             _write_frames,
-            (rep.bk2, size, rep.skip_first_line),
+            (rep.bk2, size, rep.skip_first_line, stimuli),
             params={"size": size, "skip_first_line": rep.skip_first_line},
             inputs={"bk2": external(rep.bk2)},
             code=("cobe.stimulus.playback",),
@@ -187,45 +287,49 @@ def frames(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
     return {(*run.key, rep.row): item for (run, rep), item in zip(pairs, made, strict=True)}
 
 
-def _write_frames(path: Path, bk2: Path, size: int, skip_first_line: bool) -> None:
-    decode(bk2, path, size, skip_first_line)
+def _write_frames(
+    path: Path, bk2: Path, size: int, skip_first_line: bool, stimuli: Path | None
+) -> None:
+    decode(bk2, path, size, skip_first_line, stimuli)
 
 
 def parcel_bold(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
     """Parcel series of every usable run, cleaned of confounds, z-scored in the run.
 
+    A run whose files turn out to be damaged stops no other one: it is announced with the reason,
+    and is not among the series. So are parcels without a series.
+
     Returns
     -------
     series : dict
-        (subject, session, run) to an npz with ``bold`` float32 (n_trs, n_parcels) and ``labels``.
+        (subject, session, run) to an npz with ``bold`` float32 (n_trs, n_parcels), ``labels`` and
+        ``notes``.
+
+    Raises
+    ------
+    CobeError
+        No run is usable, or none has a series.
     """
     runs = usable_runs(dataset)
-    strategy = pipeline.profile.protocol.confounds
-    jobs = [
-        Job(
-            f"bold/{run.name}",
-            _write_bold,
-            (run, pipeline.atlas.path, strategy),
-            params={"strategy": strategy},
-            inputs={
-                "atlas": pipeline.atlas,
-                "bold": external(run.bold),
-                "mask": external(run.mask),
-                "confounds": external(run.confounds),
-            },
-            code=("cobe.brain.bold",),
-            suffix=".npz",
-        )
-        for run in runs
-    ]
-    made = make_all(pipeline.store, jobs, "parcel series", "run")
-    return {run.key: item for run, item in zip(runs, made, strict=True)}
-
-
-def _write_bold(path: Path, run: Run, atlas: Path, strategy: str) -> None:
-    bold, labels = parcel_series(run, nibabel.load(atlas), strategy)
-    with open(path, "wb") as handle:
-        np.savez(handle, bold=bold, labels=labels)
+    if not runs:
+        raise CobeError(f"{dataset.raw}: no run is usable; see its inventory for why")
+    atlas, protocol = pipeline.atlas, pipeline.profile.protocol
+    if pipeline.source == "timeseries":
+        jobs = [series_job(atlas, run) for run in runs]
+    else:
+        jobs = [volumes_job(atlas, protocol, run) for run in runs]
+    failures = {}
+    made = make_all(pipeline.store, jobs, "parcel series", "run", failures)
+    for name, reason in failures.items():
+        pipeline.store.announce(f"{name}: left out: {reason}")
+    if len(failures) == len(jobs):
+        raise CobeError(f"parcel series: none of {len(jobs)} runs; first: {reason}")
+    found = {run.key: item for run, item in zip(runs, made, strict=True) if item is not None}
+    for item in found.values():
+        with np.load(item.path, allow_pickle=False) as arrays:
+            for note in arrays["notes"]:
+                pipeline.store.announce(str(note))
+    return found
 
 
 def load_bold(artifact: Artifact) -> np.ndarray:

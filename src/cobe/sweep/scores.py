@@ -22,7 +22,7 @@ from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.lowlevel import clip_features
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import Tokens, VideoStages, load_tokens, spread_clips
+from cobe.sweep.models import VideoStages, load_tokens, spread_clips
 from cobe.sweep.pipeline import (
     Pipeline,
     load_bold,
@@ -31,7 +31,8 @@ from cobe.sweep.pipeline import (
     usable_runs,
 )
 from cobe.video.features import code_embeddings, hidden_states
-from cobe.video.gpt import ConditionalGPT
+from cobe.video.gpt import load_gpt
+from cobe.video.tokenset import TokenSet
 
 RunKey = namedtuple("RunKey", "subject session run")
 CONTROLS = ("pixel_pca", "lowlevel", "vq", "buttons")
@@ -44,14 +45,14 @@ SCORE_CODE = (
 )
 
 
-def ridge_rows(data: Tokens) -> np.ndarray:
+def ridge_rows(data: TokenSet) -> np.ndarray:
     """Target rows of the windows that the ridge sees: int (n_windows,)."""
     return data.windows_with_role("ridge")
 
 
-def gpt_features(model_path: Path, data: Tokens, protocol: Protocol) -> np.ndarray:
+def gpt_features(model_path: Path, data: TokenSet, protocol: Protocol) -> np.ndarray:
     """Hidden states of a saved model for the ridge's windows: float32 (n_windows, n_features)."""
-    model = ConditionalGPT.from_pretrained(model_path)
+    model = load_gpt(model_path)
     return hidden_states(
         model,
         data.codes,
@@ -112,7 +113,9 @@ def score_features(
         The columns of `cobe.encoding.evaluate`, and subject.
     """
     tables = []
-    present = set(clips[["subject", "session", "run"]].itertuples(index=False, name=None))
+    # a run whose BOLD was left out (and said so) has features all the same
+    with_clips = set(clips[["subject", "session", "run"]].itertuples(index=False, name=None))
+    present = with_clips & bold.keys()
     for subject in sorted({key[0] for key in present}):
         keys = sorted(key for key in present if key[0] == subject)
         groups = holdout_groups([RunKey(*key) for key in keys], protocol.holdout)
@@ -178,6 +181,16 @@ def scores(
         (cell.name, "gpt" if cell.trained else "untrained", item) for cell, item in models.items()
     ]
     sources += [(name, name, item) for name, item in controls.items()]
+    return score_sources(pipeline, tokenised, bold, sources)
+
+
+def score_sources(
+    pipeline: Pipeline,
+    tokenised: Artifact,
+    bold: dict[tuple, Artifact],
+    sources: list[tuple[str, str, Artifact]],
+) -> pd.DataFrame:
+    """Score named sources of features: (name in the table, kind, model or features)."""
     protocol = pipeline.profile.protocol
     series = {f"bold {key}": item for key, item in bold.items()}
     jobs = [

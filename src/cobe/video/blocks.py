@@ -6,6 +6,10 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
+from cobe.core.config import CLIP_FRAMES, VQVAEConfig
+from cobe.core.errors import CobeError
+from cobe.video.quantizer import check_quantizer
+
 
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of a channel-first tensor."""
@@ -77,10 +81,80 @@ def stages_of(downsample) -> list[tuple[int, int, int]]:
     return stages
 
 
-def kernel_of(stride) -> dict:
-    """Kernel 4 where the stride is 2, and 3 where it is 1: sizes divide exactly with padding 1."""
-    return {
-        "kernel_size": tuple(4 if s == 2 else 3 for s in stride),
-        "stride": stride,
-        "padding": 1,
-    }
+class StridedConv3d(nn.Conv3d):
+    """A convolution that divides the grid by its strides exactly.
+
+    Kernel 4 along an axis with stride 2 and `flat_kernel` along one with stride 1; a 4 there needs
+    one more row of zeros in front than behind.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels.
+    stride : tuple of int
+        1 or 2 over (time, height, width).
+    flat_kernel : int
+        3 or 4.
+    """
+
+    def __init__(self, n_in: int, n_out: int, stride, flat_kernel: int = 3):
+        super().__init__(n_in, n_out, kernel_of(stride, flat_kernel), stride, padding=1)
+
+    def forward(self, x):
+        """Halve ``x (batch, channels, t, h, w)`` along the strided axes."""
+        uneven = _uneven_axes(self)
+        return super().forward(F.pad(x, _last_first(uneven, front=True)) if any(uneven) else x)
+
+
+class StridedConvTranspose3d(nn.ConvTranspose3d):
+    """The way back of `StridedConv3d`: doubles the grid along the strided axes."""
+
+    def __init__(self, n_in: int, n_out: int, stride, flat_kernel: int = 3):
+        super().__init__(n_in, n_out, kernel_of(stride, flat_kernel), stride, padding=1)
+
+    def forward(self, x):
+        """Double ``x (batch, channels, t, h, w)`` along the strided axes."""
+        uneven, y = _uneven_axes(self), super().forward(x)
+        if not any(uneven):
+            return y
+        return F.pad(y, [-n for n in _last_first(uneven, front=False)])
+
+
+def kernel_of(stride, flat_kernel: int = 3) -> tuple[int, int, int]:
+    """Kernel 4 where the stride is 2, else `flat_kernel`: sizes divide exactly with padding 1."""
+    return tuple(4 if s == 2 else flat_kernel for s in stride)
+
+
+def _uneven_axes(convolution) -> list[int]:
+    """1 for each axis that a kernel of 4 walks along without a stride."""
+    pairs = zip(convolution.kernel_size, convolution.stride, strict=True)
+    return [int(kernel == 4 and stride == 1) for kernel, stride in pairs]
+
+
+def _last_first(rows, front: bool) -> list[int]:
+    """Rows per axis as `torch.nn.functional.pad` takes them: last axis first, (front, back)."""
+    return [n for row in reversed(rows) for n in ((row, 0) if front else (0, row))]
+
+
+def check_config(cfg: VQVAEConfig) -> None:
+    """Raise CobeError when no network can be built from these settings."""
+    size = (CLIP_FRAMES, cfg.resolution, cfg.resolution)
+    for axis, n, stride in zip(("time", "height", "width"), size, cfg.downsample, strict=True):
+        if stride < 1 or stride & (stride - 1):
+            raise CobeError(
+                f"VQVAEConfig.downsample: stride {stride} over {axis}; take a power of two"
+            )
+        if n % stride:
+            raise CobeError(
+                f"VQVAEConfig.downsample: stride {stride} over {axis} does not divide its {n} "
+                "samples; choose a stride that does"
+            )
+    if cfg.n_hiddens < 4 or cfg.n_hiddens % 4:
+        raise CobeError(f"VQVAEConfig.n_hiddens: {cfg.n_hiddens}; take a positive multiple of 4")
+    if not 2 <= cfg.n_codes <= 65536:
+        raise CobeError(
+            f"VQVAEConfig.n_codes: {cfg.n_codes}; a uint16 token holds 2 to 65536 codes"
+        )
+    if cfg.flat_kernel not in (3, 4):
+        raise CobeError(f"VQVAEConfig.flat_kernel: {cfg.flat_kernel}; choose 3 or 4")
+    check_quantizer(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import torch
 
 from cobe.core.errors import CobeError
@@ -11,6 +12,7 @@ from cobe.core.seeds import rng_for
 from cobe.video.features import check_grid
 from cobe.video.gpt import ConditionalGPT
 from cobe.video.train import EVAL_BATCH, Windows
+from cobe.video.vqvae import VQVAE, float32
 
 
 def _decode(model: ConditionalGPT, codes: torch.Tensor, choose):
@@ -127,7 +129,8 @@ def predict_next(
             below = draws[:, position, None] * cumulative[:, -1:]
             return (cumulative <= below).sum(-1).clamp(max=n_codes - 1)
 
-        predicted.append(_decode(model, codes, choose).cpu().numpy())
+        with float32(model.device):
+            predicted.append(_decode(model, codes, choose).cpu().numpy())
     grid = tuple(model.config.grid)
     return np.concatenate(predicted).astype(np.uint16).reshape(-1, *grid)
 
@@ -147,7 +150,8 @@ def teacher_forced(model: ConditionalGPT, tokens, codebook, rows, batch: int = E
     windows = Windows(tokens, codebook, rows, model.device)
     loss, right = 0.0, 0
     for targets, codes in windows.batches(batch):
-        logits = model(targets, codes).float()
+        with float32(model.device):
+            logits = model(targets, codes)
         loss += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(),
                                                         reduction="sum"))  # fmt: skip
         right += int((logits.argmax(-1) == targets).sum())
@@ -177,3 +181,100 @@ def copy_last_frame(tokens: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """
     rows = np.asarray(rows)
     return np.concatenate([tokens[rows - 1][:, -1:], tokens[rows][:, :-1]], axis=1)
+
+
+def score_predictions(
+    model: ConditionalGPT,
+    vqvae: VQVAE,
+    tokens: np.ndarray,
+    rows: np.ndarray,
+    clips: np.ndarray,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int = 0,
+    batch: int = EVAL_BATCH,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Sample the next clips, decode them, and hold them against what costs nothing.
+
+    Nothing of a target clip enters a prediction of it. ``model`` is `predict_next`; ``copy last
+    clip`` and ``copy last frame`` (its last latent frame, held still) are decoded like it; ``mean
+    frame`` is the VQ-VAE's mean training frame, and its tokens those that it is encoded to. ``true
+    tokens`` decodes the target's own tokens: no prediction, but the most that these tokens allow.
+
+    Parameters
+    ----------
+    model : ConditionalGPT
+        Predicts tokens.
+    vqvae : VQVAE
+        The one that made `tokens`.
+    tokens : uint16 (n_clips, t, h, w)
+        Tokens of all clips.
+    rows : int (n_rows,)
+        Rows to predict; the context of a row is the row before.
+    clips : uint8 (n_rows, n_frames, height, width, 3)
+        What was on screen in the clips at `rows`.
+    temperature, top_k, seed, batch
+        As for `predict_next`.
+
+    Returns
+    -------
+    table : DataFrame
+        A row per prediction and clip: prediction, row, token_accuracy (share of right tokens), mse
+        (mean squared error of pixels in 0..1), psnr_db (infinite for an exact clip; for a mean over
+        clips take `psnr_db` of the mean mse).
+    frames : dict
+        Prediction to uint8 (n_rows, n_frames, height, width, 3), with ``true frames`` first.
+
+    Raises
+    ------
+    CobeError
+        A model of another codebook than the VQ-VAE's, clips of another shape than the decoded ones,
+        and what `predict_next` raises.
+    """
+    if model.config.n_codes != vqvae.cfg.n_codes:
+        raise CobeError(
+            f"predictions: the GPT has {model.config.n_codes} codes, the VQ-VAE "
+            f"{vqvae.cfg.n_codes}; use the VQ-VAE whose tokens the GPT was trained on"
+        )
+    rows = np.asarray(rows, np.int64)
+    check_grid(model, tokens)
+    side, n_frames = vqvae.cfg.resolution, tokens.shape[1] * vqvae.cfg.downsample[0]
+    if clips.shape != (len(rows), n_frames, side, side, 3):
+        raise CobeError(
+            f"clips: {clips.shape}, but the predictions of {len(rows)} rows are "
+            f"{(len(rows), n_frames, side, side, 3)}; give the frames of exactly these rows"
+        )
+    target = np.asarray(tokens[rows])
+    predicted = {
+        "model": predict_next(
+            model, tokens, vqvae.codebook(), rows, temperature, top_k, seed, batch
+        ),
+        "copy last clip": copy_last_clip(tokens, rows),
+        "copy last frame": np.repeat(tokens[rows - 1][:, -1:], target.shape[1], axis=1),
+        "true tokens": target,
+    }
+    frames = {"true frames": clips} | {name: vqvae.decode(t) for name, t in predicted.items()}
+    mean = vqvae.mean_frame.permute(1, 2, 0).cpu().numpy()
+    mean_clip = np.broadcast_to((mean * 255).round().astype(np.uint8), clips.shape[1:])[None]
+    predicted["mean frame"] = np.broadcast_to(vqvae.encode(mean_clip), target.shape)
+    frames["mean frame"] = np.broadcast_to(mean_clip, clips.shape)
+    table = [
+        (name, row, float(np.mean(made == true)), _mse(image, seen))
+        for name, values in predicted.items()
+        for row, made, true, image, seen in zip(
+            rows, values, target, frames[name], clips, strict=True
+        )
+    ]
+    table = pd.DataFrame(table, columns=["prediction", "row", "token_accuracy", "mse"])
+    return table.assign(psnr_db=psnr_db(table["mse"])), frames
+
+
+def psnr_db(mse):
+    """Peak signal-to-noise ratio of squared errors of pixels in 0..1; infinite at 0."""
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(mse)
+
+
+def _mse(made: np.ndarray, true: np.ndarray) -> float:
+    return float(np.mean((made.astype(np.float64) - true) ** 2) / 255**2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import pandas as pd
 
 from cobe.core.config import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.core.errors import CobeError
+from cobe.core.parallel import map_processes
 from cobe.core.progress import progress
+from cobe.stimulus.frames import open_frames
+from cobe.video.device import torch_threads
+from cobe.video.vqvae import VQVAE
 
 CLIP_COLUMNS = ("subject", "session", "run", "row", "level", "clip", "start_s", "end_s")
 
@@ -106,6 +111,7 @@ def tokenize(model, clips, batch: int = 64, total: int | None = None) -> np.ndar
         total = len(clips)
         parts = (clips[i : i + batch] for i in range(0, total, batch))
     elif hasattr(clips, "clips"):
+        check_store(model, clips)
         total, parts = n_whole_clips(clips.shape[0]), store_clips(clips, batch)
     else:
         parts = iter(clips)
@@ -118,60 +124,59 @@ def tokenize(model, clips, batch: int = 64, total: int | None = None) -> np.ndar
     return np.concatenate(tokens)
 
 
-def write_tokens(path, tokens: np.ndarray) -> None:
-    """Write tokens as one ``.npy`` file that can be memory-mapped.
-
-    Raises
-    ------
-    CobeError
-        Not uint16 ``(n_clips, t, h, w)``.
-    """
-    _check(path, tokens)
-    with open(path, "wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(tokens), allow_pickle=False)
+def check_store(model, store) -> None:
+    """Raise CobeError when a frame store's frames are not of the VQ-VAE's size."""
+    side = model.cfg.resolution
+    if store.shape[1:] != (side, side, 3):
+        raise CobeError(
+            f"{getattr(store, 'path', 'frame store')}: frames of {store.shape[1]} x "
+            f"{store.shape[2]} pixels, but the VQ-VAE takes {side} x {side}; decode the replay at "
+            "that size, or train a VQ-VAE for these frames"
+        )
 
 
-def open_tokens(path, n_clips: int | None = None, grid=None) -> np.ndarray:
-    """Memory-map tokens, read-only.
+def tokenize_stores(model_path, stores: Sequence, workers: int | None = None) -> np.ndarray:
+    """Tokens of the whole clips of many frame stores, over local processes.
+
+    Every store is one job with one thread, and every clip is encoded in float32 in a padded group
+    of fixed size: the tokens are the same bytes with one process or many. On a GPU one process is
+    enough: call `tokenize` with the model there.
 
     Parameters
     ----------
-    path : path-like
-        What `write_tokens` wrote.
-    n_clips : int or None
-        Rows of the clip table that belongs to it.
-    grid : tuple of int or None
-        The grid (t, h, w) that the tokens must have.
+    model_path : path-like
+        Folder of `VQVAE.save`; each process loads it once.
+    stores : sequence of path-like
+        Files of `cobe.stimulus.frames.write_frames`, one per repetition, in the order of the clip
+        table.
+    workers : int or None
+        Processes; None: as many as there are cores.
 
     Returns
     -------
-    tokens : uint16 memmap (n_clips, t, h, w)
+    tokens : uint16 (n_clips, t, h, w)
 
     Raises
     ------
     CobeError
-        Not a token file, or of another length or grid than asked for; both sides are named.
+        A store that is damaged or holds frames of another size than the model's, before any clip
+        is encoded.
     """
-    path = Path(path)
-    try:
-        tokens = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CobeError(f"{path}: no readable token file ({error}); tokenise again") from error
-    _check(path, tokens)
-    if n_clips is not None and len(tokens) != n_clips:
-        raise CobeError(
-            f"{path}: {len(tokens)} clips, but the clip table has {n_clips}; tokenise again"
-        )
-    if grid is not None and tokens.shape[1:] != tuple(grid):
-        raise CobeError(
-            f"{path}: grid {tokens.shape[1:]}, but the VQ-VAE gives {tuple(grid)}; tokenise again"
-        )
-    return tokens
+    model = VQVAE.load(model_path)
+    for path in stores:
+        check_store(model, open_frames(path))
+    jobs = [(str(model_path), str(path)) for path in stores]
+    parts = map_processes(_store_tokens, jobs, desc="tokens", unit="replay", workers=workers)
+    return np.concatenate([np.empty((0, *model.grid), np.uint16), *parts])
 
 
-def _check(path, tokens) -> None:
-    kind, shape = getattr(tokens, "dtype", type(tokens)), getattr(tokens, "shape", ())
-    if kind != np.uint16 or len(shape) != 4:
-        raise CobeError(
-            f"{path}: {kind} {shape}, but tokens are uint16 (n_clips, t, h, w); tokenise again"
-        )
+def _store_tokens(model_path: str, store_path: str) -> np.ndarray:
+    changed = (Path(model_path) / "model.safetensors").stat().st_mtime_ns
+    with torch_threads(1):
+        return tokenize(_load(model_path, changed), open_frames(store_path))
+
+
+@lru_cache(maxsize=1)
+def _load(model_path: str, changed: int) -> VQVAE:
+    """The model of this process: one process encodes many stores."""
+    return VQVAE.load(model_path)

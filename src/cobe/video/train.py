@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import Accelerator
+from torch import nn
 
 from cobe.core.config import Cell, TrainConfig
 from cobe.core.errors import CobeError
-from cobe.core.progress import progress
 from cobe.core.seeds import rng_for, seed_for
+from cobe.video.device import make_accelerator, torch_threads
+from cobe.video.flops import gpt_flops, total_flops
 from cobe.video.gpt import ConditionalGPT, build_gpt
-from cobe.video.loop import (
-    GRADIENT_CLIP,
-    check_finite,
-    eval_steps,
-    learning_rate,
-    make_accelerator,
-    read_checkpoint,
-    torch_threads,
-    write_checkpoint,
-)
+from cobe.video.loop import Progress, Task, fit
+from cobe.video.recipe import check_recipe
+from cobe.video.schedule import eval_steps
+from cobe.video.steplog import StepLog
 
 WEIGHT_DECAY = 0.01
 BETAS = (0.9, 0.95)
 BASE_HIDDEN = 96
 EVAL_BATCH = 64
-NOTHING_SPENT = {"train_s": 0.0, "train_cpu_s": 0.0, "eval_s": 0.0}
+LOG_COLUMNS = ["step", "tokens_seen", "epoch", "train_loss", "val_loss", "learning_rate"]
 
 
 class Windows:
@@ -73,6 +71,7 @@ class Windows:
         self.clips = torch.from_numpy(clips).to(device)
         self.codebook = torch.as_tensor(np.asarray(codebook, np.float32), device=device)
         self.context, self.target = np.split(where, 2)
+        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.target)
@@ -81,6 +80,13 @@ class Windows:
         """Target tokens int64 (n, n_tokens) and context codes float32 (n, n_tokens, code_dim)."""
         context = self.clips[torch.as_tensor(self.context[index])]
         return self.clips[torch.as_tensor(self.target[index])], self.codebook[context]
+
+    def encoded(self, index, clip_tokens) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `batch`, with the clips' tokens from ``clip_tokens(rows)`` and not from the cache."""
+        rows = self.rows[index]
+        clips = clip_tokens(np.concatenate([rows - 1, rows])).flatten(1)
+        context, target = torch.as_tensor(clips, device=self.codebook.device).long().chunk(2)
+        return target, self.codebook[context]
 
     def batches(self, size: int = EVAL_BATCH):
         """All windows in order, so many at a time."""
@@ -113,6 +119,8 @@ def train_gpt(
     checkpoint: Path | None = None,
     threads: int | None = None,
     device: str | None = None,
+    clip_tokens: Callable[[np.ndarray], torch.Tensor] | None = None,
+    step_log: StepLog | None = None,
 ) -> tuple[ConditionalGPT, pd.DataFrame, dict]:
     """Train one cell and keep the weights of its best validation.
 
@@ -121,7 +129,7 @@ def train_gpt(
     cell : Cell
         Shape, precision and seed. ``trained=False`` gives back the initial weights.
     cfg : TrainConfig
-        Steps, batch, learning rate, validations, dropout.
+        Steps, batch (of all processes together), learning rate, validations, dropout, switches.
     tokens : uint16 (n_clips, t, h, w)
         Tokens of all clips; a memory map will do.
     codebook : float32 (n_codes, code_dim)
@@ -129,11 +137,18 @@ def train_gpt(
     train_rows, val_rows : int (n_windows,)
         Target rows in `tokens`; the context of a row is the row before. No clip may be in both.
     checkpoint : Path or None
-        File to write at every validation and to resume from.
+        File to write at every validation, and every ten minutes, and to resume from: it holds the
+        last weights and the best.
     threads : int or None
         torch threads; None: as they are (one, in a worker of `cobe.core.parallel`).
     device : str or None
         ``"cpu"`` or ``"cuda"``; None: a GPU where there is one.
+    clip_tokens : callable or None
+        With ``cfg.tokens_once`` False: ``clip_tokens(rows)`` encodes the pixels of rows of the clip
+        table, to int64 ``(n, t, h, w)``; it is called in every training step. Validation is from
+        `tokens`.
+    step_log : StepLog or None
+        Filled with a row per training step.
 
     Returns
     -------
@@ -145,13 +160,15 @@ def train_gpt(
         nats/token, learning_rate.
     timing : dict
         train_s, train_cpu_s (of the process), eval_s, n_steps, tokens_per_s (target tokens
-        trained on, without validation), best_step, device, precision, threads.
+        trained on, without validation), best_step, skipped_steps (under fp16, for too large a loss
+        scale), device, precision, threads, n_processes.
 
     Raises
     ------
     CobeError
         hidden not divisible by heads, precision unknown for the device, rows that share clips or
-        lie outside the tokens, a checkpoint of another run, a loss that is not finite.
+        lie outside the tokens, a checkpoint of another run, a loss that is not finite, memory that
+        does not suffice, a batch that the processes cannot share evenly.
 
     Notes
     -----
@@ -159,92 +176,128 @@ def train_gpt(
     then a cosine that ends with the run. The order of windows, and dropout, come from streams named
     by epoch and step, so that a resumed run equals, bit by bit on a CPU with as many threads, one
     that was not interrupted. Validation is in float32 whatever the cell's precision.
+
+    Started by ``accelerate launch`` or torchrun, every process takes its share of each batch and
+    gradients are averaged: the run is that of one process up to rounding, dropout masks apart. Only
+    the main process writes.
     """
-    with torch_threads(threads), torch.random.fork_rng(devices=[]):
-        return _train(cell, cfg, tokens, codebook, train_rows, val_rows, checkpoint, device)
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch_threads(threads), torch.random.fork_rng(devices=devices):
+        check_recipe(cfg, clip_tokens is not None)
+        accelerator = make_accelerator(cell.precision, device)
+        val = Windows(tokens, codebook, val_rows, accelerator.device)
+        if not cell.trained:
+            return _untrained(cell, tokens.shape[1:], val, accelerator)
+        train = Windows(tokens, codebook, train_rows, accelerator.device)
+        _check_disjoint(train_rows, val_rows)
+        task = gpt_task(cell, cfg, train, val, tokens.shape[1:], accelerator, clip_tokens)
+        step_log = StepLog() if step_log is None else step_log
+        progress = fit(task, accelerator, checkpoint, step_log)
+        model = task.model
+        model.load_state_dict(progress.best)
+        timing = _timing(cell, accelerator, progress, task.tokens_per_step)
+        timing["skipped_steps"] = int((~np.isfinite(step_log.columns["grad_norm"][1:])).sum())
+        return model.cpu().eval(), pd.DataFrame(progress.log)[LOG_COLUMNS], timing
 
 
-def _train(cell, cfg, tokens, codebook, train_rows, val_rows, checkpoint, device):
-    accelerator = make_accelerator(cell.precision, device)
-    device = accelerator.device
-    n_codes, code_dim = codebook.shape
-    model = build_gpt(cell, n_codes, code_dim, tokens.shape[1:], cfg.dropout).to(device)
-    val = Windows(tokens, codebook, val_rows, device)
-    if not cell.trained:
-        started = time.perf_counter()
-        log = [_row(0, 0, 0.0, [], mean_loss(model, val), 0.0)]
-        spent = {**NOTHING_SPENT, "eval_s": time.perf_counter() - started}
-        timing = _timing(cell, device, spent, 0, 0, 0)
-        return model.cpu().eval(), pd.DataFrame(log), timing
-    train = Windows(tokens, codebook, train_rows, device)
-    _check_disjoint(train_rows, val_rows)
-    optimizer = make_optimizer(model)
-    peak, evals = peak_learning_rate(cell, cfg), set(eval_steps(cfg.n_steps, cfg.n_evals))
-    identity = {"cell": asdict(cell), "train": asdict(cfg), "data": _digest(train, val)}
-    saved = checkpoint and read_checkpoint(Path(checkpoint), identity, model, optimizer)
-    if saved:
-        state, best = saved
-        log, done, spent = state["log"], state["step"], state["spent"]
-        if accelerator.scaler is not None and state["scaler"]:
-            accelerator.scaler.load_state_dict(state["scaler"])
-    else:
-        log, done, best, spent = [], 0, {}, dict(NOTHING_SPENT)
-    wrapped, losses = accelerator.prepare(optimizer), []
+def _untrained(cell, grid, val, accelerator):
+    """The result of `train_gpt` for a cell that is not trained."""
+    started = time.perf_counter()
+    model = build_gpt(cell, *val.codebook.shape, grid).to(accelerator.device)
+    row = {"step": 0, "tokens_seen": 0, "epoch": 0.0, "train_loss": float("nan")}
+    row |= {"val_loss": mean_loss(model, val), "learning_rate": 0.0}
+    progress = Progress(log=[row])
+    progress.spent["eval_s"] = time.perf_counter() - started
+    timing = _timing(cell, accelerator, progress, 0) | {"skipped_steps": 0}
+    return model.cpu().eval(), pd.DataFrame([row])[LOG_COLUMNS], timing
+
+
+class _Objective(nn.Module):
+    """Cross-entropy of a batch, as a module: what processes share and torch compiles."""
+
+    def __init__(self, model: ConditionalGPT):
+        super().__init__()
+        self.model = model
+
+    def forward(self, targets, codes):
+        loss = self.model.loss(targets, codes)
+        return loss, {"train_loss": loss}
+
+
+def gpt_task(
+    cell: Cell,
+    cfg: TrainConfig,
+    train: Windows,
+    val: Windows,
+    grid: tuple[int, int, int],
+    accelerator: Accelerator,
+    clip_tokens: Callable[[np.ndarray], torch.Tensor] | None = None,
+) -> Task:
+    """What a GPT cell brings to the training loop; arguments as for `train_gpt`.
+
+    Raises
+    ------
+    CobeError
+        hidden not divisible by heads, a batch that the processes cannot share evenly.
+    """
+    n_processes, process = accelerator.num_processes, accelerator.process_index
+    if cfg.batch_size % n_processes:
+        raise CobeError(
+            f"TrainConfig.batch_size {cfg.batch_size}: {n_processes} processes cannot share it "
+            "evenly; take a multiple of the number of processes"
+        )
+    model = build_gpt(
+        cell, *train.codebook.shape, grid, cfg.dropout, cfg.attention, cfg.attention_dropout
+    ).to(accelerator.device)
+    if cfg.activation_checkpointing:
+        model.activation_checkpointing_enable()
     order = _Order(len(train), cfg.batch_size, cell.seed)
-    bar = progress(total=cfg.n_steps, desc=cell.name, unit="step")
-    bar.update(done)
+    n_tokens = cfg.batch_size * model.n_tokens
 
-    def validate():
-        nonlocal best
-        started = time.perf_counter()
-        means = torch.stack(losses).tolist() if losses else []
-        losses.clear()
-        if means:
-            check_finite(sum(means), done, f"cell {cell.name}", "TrainConfig.learning_rate")
-        loss = mean_loss(model, val)
-        check_finite(loss, done, f"cell {cell.name}", "TrainConfig.learning_rate")
-        if not log or loss < min(row["val_loss"] for row in log):
-            best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-        seen = done * cfg.batch_size
-        rate = learning_rate(done, cfg.n_steps, peak)
-        log.append(_row(done, seen * model.n_tokens, seen / len(train), means, loss, rate))
-        bar.set_postfix(val_loss=f"{loss:.3f}")
-        spent["eval_s"] += time.perf_counter() - started
-        if checkpoint:
-            scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else None
-            state = {"identity": identity, "step": done, "log": log, "spent": spent}
-            write_checkpoint(Path(checkpoint), {**state, "scaler": scaler}, model, optimizer, best)
+    def batch(step):
+        share = np.split(order.step(step), n_processes)[process]
+        return train.batch(share) if cfg.tokens_once else train.encoded(share, clip_tokens)
 
-    if not log:
-        validate()
-    model.train()
-    started, cpu_started = time.perf_counter(), time.process_time()
-    while done < cfg.n_steps:
-        if cfg.dropout:
-            torch.manual_seed(seed_for(cell.seed, "gpt", "step", done))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, cfg.n_steps, peak)
-        with accelerator.autocast():
-            loss = model.loss(*train.batch(order.step(done)))
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), GRADIENT_CLIP)
-        wrapped.step()
-        wrapped.zero_grad()
-        losses.append(loss.detach())
-        done += 1
-        bar.update()
-        if done in evals:
-            _wait(device)
-            spent["train_s"] += time.perf_counter() - started
-            spent["train_cpu_s"] += time.process_time() - cpu_started
-            validate()
-            started, cpu_started = time.perf_counter(), time.process_time()
-    bar.close()
-    model.load_state_dict(best)
-    best_step = min(log, key=lambda row: row["val_loss"])["step"]
-    seen = done * cfg.batch_size * model.n_tokens
-    timing = _timing(cell, device, spent, done, seen, best_step)
-    return model.cpu().eval(), pd.DataFrame(log), timing
+    def validate(step, spent):
+        epoch = step * cfg.batch_size / len(train)
+        return {"tokens_seen": step * n_tokens, "epoch": epoch, "val_loss": mean_loss(model, val)}
+
+    def seed(step):
+        # Every process draws dropout masks of its own.
+        others = (process,) if process else ()
+        return seed_for(cell.seed, "gpt", "step", step, *others)
+
+    objective = _Objective(model)
+    return Task(
+        name=f"cell {cell.name}",
+        model=model,
+        objective=torch.compile(objective) if cfg.compile else objective,
+        optimizer=make_optimizer(model),
+        batch=batch,
+        validate=validate,
+        identity={"cell": asdict(cell), "train": asdict(cfg), "data": _digest(train, val)},
+        n_steps=cfg.n_steps,
+        evals=eval_steps(cfg.n_steps, cfg.n_evals),
+        learning_rate=peak_learning_rate(cell, cfg),
+        seed=seed if cfg.dropout or cfg.attention_dropout else None,
+        tokens_per_step=n_tokens,
+        flops_per_step=total_flops(gpt_flops(cell, *train.codebook.shape, grid, cfg.batch_size)),
+        keep_best=True,
+        settings="TrainConfig",
+        lower=_lower_memory(cell, cfg, n_processes),
+    )
+
+
+def _lower_memory(cell: Cell, cfg: TrainConfig, n_processes: int) -> str:
+    """What would need less memory, with the present values."""
+    ways = [f"lower TrainConfig.batch_size (now {cfg.batch_size}, over {n_processes} processes)"]
+    if not cfg.activation_checkpointing:
+        ways.append("set TrainConfig.activation_checkpointing to True (now False)")
+    if cfg.attention == "eager":
+        ways.append("set TrainConfig.attention to 'sdpa' (now 'eager')")
+    if cell.precision in ("fp32", "tf32"):
+        ways.append(f"take Cell.precision 'bf16' (now {cell.precision!r})")
+    return ", or ".join([*ways, "spread the batch over more processes (accelerate launch)"])
 
 
 def make_optimizer(model: torch.nn.Module) -> torch.optim.AdamW:
@@ -278,34 +331,18 @@ class _Order:
         return np.concatenate(parts)
 
 
-def _row(step, tokens_seen, epoch, losses, val_loss, rate) -> dict:
+def _timing(cell, accelerator, progress: Progress, tokens_per_step: int) -> dict:
+    train_s, n_steps = progress.spent["train_s"], progress.step
     return {
-        "step": step,
-        "tokens_seen": tokens_seen,
-        "epoch": epoch,
-        "train_loss": float(np.mean(losses)) if losses else float("nan"),
-        "val_loss": val_loss,
-        "learning_rate": rate,
-    }
-
-
-def _timing(cell, device, spent, n_steps, tokens_seen, best_step) -> dict:
-    train_s = spent["train_s"]
-    return {
-        **spent,
+        **progress.spent,
         "n_steps": n_steps,
-        "tokens_per_s": tokens_seen / train_s if train_s else 0.0,
-        "best_step": best_step,
-        "device": device.type,
+        "tokens_per_s": n_steps * tokens_per_step / train_s if train_s else 0.0,
+        "best_step": min(progress.log, key=lambda row: row["val_loss"])["step"],
+        "device": accelerator.device.type,
         "precision": cell.precision,
         "threads": torch.get_num_threads(),
+        "n_processes": accelerator.num_processes,
     }
-
-
-def _wait(device) -> None:
-    """Let queued GPU work end, so that it is counted where it belongs."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _digest(*parts: Windows) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,20 +13,23 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from vector_quantize_pytorch import VectorQuantize
 
 from cobe.core.config import CLIP_FRAMES, VQVAEConfig
 from cobe.core.errors import CobeError
 from cobe.core.seeds import seed_for
-from cobe.video.blocks import AttentionResidualBlock, ChannelNorm, kernel_of, stages_of
+from cobe.video.blocks import (
+    AttentionResidualBlock,
+    ChannelNorm,
+    StridedConv3d,
+    StridedConvTranspose3d,
+    check_config,
+    stages_of,
+)
+from cobe.video.quantizer import build_quantizer
 
 # Clips go through the network in padded groups of this size, whatever the caller's batch: a
 # matrix product may round differently for another number of rows, and a token could then change.
 GROUP_CLIPS = 16
-EMA_DECAY = 0.95
-COMMITMENT = 0.25
-# A code is dead, and is replaced, below this share of the mean number of tokens per code.
-DEAD_SHARE = 0.25
 # Weight of a pixel in the loss: 1 + BRIGHT_WEIGHT x its distance from the median frame. Plain
 # squared error learns a black screen, because small bright objects are a few per cent of it.
 BRIGHT_WEIGHT = 20.0
@@ -45,9 +50,11 @@ class VQVAE(nn.Module):
     Notes
     -----
     After Yan et al. 2021 (arXiv 2104.10157): strided 3-D convolutions, attention residual blocks,
-    codebook by exponential moving averages. Layer instead of batch normalisation (a token then
-    depends on its clip alone), k-means start and replacement of dead codes by
-    `vector_quantize_pytorch`.
+    codebook by exponential moving averages, or finite scalars. Layer instead of batch normalisation
+    (a token then depends on its clip alone), k-means start and replacement of dead codes by
+    `vector_quantize_pytorch`. Any strides of powers of two that divide a clip; any clip length that
+    the time stride divides. Parameters by part are those of VideoGPT at equal settings (with
+    ``flat_kernel`` 4; `count_vqvae_parameters`).
     """
 
     def __init__(self, cfg: VQVAEConfig):
@@ -57,7 +64,7 @@ class VQVAE(nn.Module):
         d, stages = cfg.n_hiddens, stages_of(cfg.downsample)
         down = []
         for i, stride in enumerate(stages):
-            down += [nn.Conv3d(d if i else 3, d, **kernel_of(stride)), nn.ReLU()]
+            down += [StridedConv3d(d if i else 3, d, stride, cfg.flat_kernel), nn.ReLU()]
         self.encoder = nn.Sequential(
             *down,
             nn.Conv3d(d if stages else 3, d, 3, padding=1),
@@ -69,7 +76,7 @@ class VQVAE(nn.Module):
         up = []
         for i, stride in enumerate(reversed(stages)):
             last = i == len(stages) - 1
-            up += [nn.ConvTranspose3d(d, 3 if last else d, **kernel_of(stride))]
+            up += [StridedConvTranspose3d(d, 3 if last else d, stride, cfg.flat_kernel)]
             up += [] if last else [nn.ReLU()]
         self.decoder = nn.Sequential(
             nn.Conv3d(cfg.code_dim, d, 1),
@@ -78,17 +85,7 @@ class VQVAE(nn.Module):
             nn.ReLU(),
             *(up or [nn.Conv3d(d, 3, 3, padding=1)]),
         )
-        tokens_per_step = cfg.batch_size * int(np.prod(self.grid))
-        self.quantize = VectorQuantize(
-            dim=cfg.code_dim,
-            codebook_size=cfg.n_codes,
-            decay=EMA_DECAY,
-            kmeans_init=True,
-            commitment_weight=COMMITMENT,
-            threshold_ema_dead_code=DEAD_SHARE * tokens_per_step / cfg.n_codes,
-            accept_3d_fmap=True,
-            rotation_trick=False,
-        )
+        self.quantize = build_quantizer(cfg, cfg.batch_size * int(np.prod(self.grid)))
         frame = (3, cfg.resolution, cfg.resolution)
         self.register_buffer("median_frame", torch.zeros(frame))
         self.register_buffer("mean_frame", torch.zeros(frame))
@@ -107,8 +104,15 @@ class VQVAE(nn.Module):
         return self.median_frame.device
 
     def codebook(self) -> np.ndarray:
-        """The code vectors, float32 ``(n_codes, code_dim)``."""
+        """The code vectors, float32 ``(n_codes, code_dim)``; of FSQ, those of all indices."""
         return self.quantize.codebook.detach().float().cpu().numpy().copy()
+
+    def identity(self) -> str:
+        """A hash of settings and weights, which tokens carry so as to be known as this model's."""
+        digest = hashlib.sha256(json.dumps(asdict(self.cfg), sort_keys=True).encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def set_statistics(self, clips: np.ndarray) -> None:
         """Store median frame, mean frame and background error of training clips.
@@ -148,6 +152,10 @@ class VQVAE(nn.Module):
         CobeError
             Another type, frame size, or a number of frames that the time stride does not divide.
         """
+        return self._checked(clips).to(self.device).movedim(-1, 1).float().div_(255)
+
+    def _checked(self, clips) -> torch.Tensor:
+        """Clips as a uint8 tensor, of a type and size that the network takes."""
         side, stride = self.cfg.resolution, self.cfg.downsample[0]
         wanted = f"uint8 (n, a multiple of {stride}, {side}, {side}, 3)"
         shape, kind = tuple(clips.shape), str(clips.dtype).removeprefix("torch.")
@@ -158,7 +166,7 @@ class VQVAE(nn.Module):
             )
         if isinstance(clips, np.ndarray):
             clips = torch.from_numpy(np.require(clips, requirements=["C", "W"]))
-        return clips.to(self.device).movedim(-1, 1).float().div_(255)
+        return clips
 
     def weighted_error(self, x, y) -> torch.Tensor:
         """Mean squared error of ``y`` against ``x``, weighted by distance from the median frame."""
@@ -216,15 +224,20 @@ class VQVAE(nn.Module):
             Clips of another type or size than the model's.
         """
         self.eval()
+        clips = self._checked(clips)
         grid = (clips.shape[1] // self.cfg.downsample[0], *self.grid[1:])
         tokens = np.empty((len(clips), *grid), np.uint16)
-        for start in range(0, len(clips), GROUP_CLIPS):
-            x = self.pixels(clips[start : start + GROUP_CLIPS])
-            n = len(x)
-            if n < GROUP_CLIPS:
-                x = torch.cat([x, x[:1].expand(GROUP_CLIPS - n, *x.shape[1:])])
-            _, codes, _ = self.quantize(self.latents(x))
-            tokens[start : start + n] = codes[:n].cpu().numpy()
+        # One buffer for all groups, in the clips' own layout: else a tenth of the encoder's time.
+        group = torch.empty((GROUP_CLIPS, *clips.shape[1:]), device=self.device)
+        median = self.median_frame.movedim(0, -1).contiguous()
+        with float32(self.device):
+            for start in range(0, len(clips), GROUP_CLIPS):
+                part = clips[start : start + GROUP_CLIPS]
+                group[: len(part)] = part.to(self.device)
+                group[len(part) :] = group[0]
+                x = group.div_(255).sub_(median).movedim(-1, 1)
+                codes = self.quantize.nearest(self.encoder(x))
+                tokens[start : start + len(part)] = codes[: len(part)].cpu().numpy()
         return tokens
 
     @torch.no_grad()
@@ -239,21 +252,44 @@ class VQVAE(nn.Module):
         Returns
         -------
         clips : uint8 (n, n_frames, height, width, 3)
+
+        Raises
+        ------
+        CobeError
+            A code beyond the codebook, or another grid over height and width than the model's.
         """
         self.eval()
-        clips = []
+        tokens, side = np.asarray(tokens), self.cfg.resolution
+        if tokens.ndim != 4 or tokens.shape[2:] != self.grid[1:]:
+            raise CobeError(
+                f"tokens: {tokens.shape}, but this VQ-VAE decodes (n, t, {self.grid[1]}, "
+                f"{self.grid[2]}); use the VQ-VAE that made them"
+            )
+        clips = np.empty((len(tokens), tokens.shape[1] * self.cfg.downsample[0], side, side, 3),
+                         np.uint8)  # fmt: skip
         for start in range(0, len(tokens), GROUP_CLIPS):
             codes = torch.from_numpy(self.codes(tokens[start : start + GROUP_CLIPS]))
-            y = self.reconstruct(codes.to(self.device).movedim(-1, 1))
-            clips.append((y.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1).cpu().numpy())
-        if not clips:
-            t, side = self.grid[0] * self.cfg.downsample[0], self.cfg.resolution
-            return np.zeros((0, t, side, side, 3), np.uint8)
-        return np.concatenate(clips)
+            with float32(self.device):
+                y = self.reconstruct(codes.to(self.device).movedim(-1, 1))
+            pixels = (y.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
+            clips[start : start + len(codes)] = pixels.cpu().numpy()
+        return clips
 
     def codes(self, tokens) -> np.ndarray:
-        """Code vectors of tokens ``(n, t, h, w)``: float32 ``(n, t, h, w, code_dim)``."""
-        return self.codebook()[np.asarray(tokens).astype(np.int64)]
+        """Code vectors of tokens ``(n, t, h, w)``: float32 ``(n, t, h, w, code_dim)``.
+
+        Raises
+        ------
+        CobeError
+            A code beyond the codebook.
+        """
+        tokens = np.asarray(tokens)
+        if tokens.size and tokens.max() >= self.cfg.n_codes:
+            raise CobeError(
+                f"tokens: code {tokens.max()}, but this VQ-VAE has {self.cfg.n_codes} codes; "
+                "use the VQ-VAE that made them"
+            )
+        return self.codebook()[tokens.astype(np.int64)]
 
     def save(self, path) -> None:
         """Write ``config.json`` and ``model.safetensors``, the codebook in it, to a folder."""
@@ -275,7 +311,10 @@ class VQVAE(nn.Module):
         path = Path(path)
         try:
             settings = json.loads((path / "config.json").read_text())
-            cfg = VQVAEConfig(**{**settings, "downsample": tuple(settings["downsample"])})
+            # JSON has no tuples
+            cfg = VQVAEConfig(
+                **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+            )
             weights = load_file(path / "model.safetensors")
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             raise CobeError(
@@ -292,25 +331,19 @@ class VQVAE(nn.Module):
         return model.eval()
 
 
-def check_config(cfg: VQVAEConfig) -> None:
-    """Raise CobeError when no network can be built from these settings."""
-    size = (CLIP_FRAMES, cfg.resolution, cfg.resolution)
-    for axis, n, stride in zip(("time", "height", "width"), size, cfg.downsample, strict=True):
-        if stride < 1 or stride & (stride - 1):
-            raise CobeError(
-                f"VQVAEConfig.downsample: stride {stride} over {axis}; take a power of two"
-            )
-        if n % stride:
-            raise CobeError(
-                f"VQVAEConfig.downsample: stride {stride} over {axis} does not divide its {n} "
-                "samples; choose a stride that does"
-            )
-    if cfg.n_hiddens < 4 or cfg.n_hiddens % 4:
-        raise CobeError(f"VQVAEConfig.n_hiddens: {cfg.n_hiddens}; take a positive multiple of 4")
-    if not 2 <= cfg.n_codes <= 65536:
-        raise CobeError(
-            f"VQVAEConfig.n_codes: {cfg.n_codes}; a uint16 token holds 2 to 65536 codes"
-        )
+@contextmanager
+def float32(device: torch.device):
+    """Whole float32 arithmetic whatever autocast and TF32 are set to around it.
+
+    Tokens are made once for every precision: under bfloat16 some 3 % of them change.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def build_vqvae(cfg: VQVAEConfig) -> VQVAE:
@@ -324,3 +357,30 @@ def build_vqvae(cfg: VQVAEConfig) -> VQVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(cfg.seed, "vqvae", "weights"))
         return VQVAE(cfg)
+
+
+def count_vqvae_parameters(model: VQVAE) -> dict[str, int]:
+    """Parameters by part.
+
+    Returns
+    -------
+    counts : dict
+        ``total`` of all trained parameters; ``encoder`` and ``decoder`` (strided convolutions,
+        attention residual blocks, final norm), ``to_codes`` and ``from_codes`` (the 1 x 1
+        convolutions on either side of the codes, with FSQ's own projections in ``to_codes``), and,
+        outside the total, ``codebook``: the numbers of a codebook that is a moving average and not
+        trained by gradients (0 with FSQ).
+    """
+
+    def count(*parts):
+        return sum(p.numel() for part in parts for p in part.parameters())
+
+    counts = {
+        "encoder": count(model.encoder[:-1]),
+        "to_codes": count(model.encoder[-1], model.quantize),
+        "from_codes": count(model.decoder[0]),
+        "decoder": count(model.decoder[1:]),
+    }
+    cfg = model.cfg
+    codebook = cfg.n_codes * cfg.code_dim if cfg.quantizer == "vq" else 0
+    return {"total": sum(counts.values()), **counts, "codebook": codebook}

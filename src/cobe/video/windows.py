@@ -75,8 +75,8 @@ def subset(
     Raises
     ------
     CobeError
-        An unknown scheme, or fewer frames in the table than asked for, or so few frames that they
-        hold no window.
+        An unknown scheme; fewer frames in the table than asked for; no repetition as long as a
+        window; or so few frames that they hold no window.
     """
     if scheme not in SCHEMES:
         raise CobeError(f"subset scheme {scheme!r}: unknown; choose one of {', '.join(SCHEMES)}")
@@ -87,10 +87,19 @@ def subset(
             f"subset of {n_frames:,} frames: there are {available:,} frames in {len(usable):,} "
             "clips to draw from; ask for fewer frames or record more play"
         )
+    targets = windows(clip_table)
+    may = np.zeros(len(clip_table), bool)
+    may[usable] = True
+    if n_clips > 1 and not (may[targets] & may[targets - 1]).any():
+        counts = clip_table.iloc[usable].groupby(_REPETITION).size()
+        raise CobeError(
+            f"windows: two neighbouring clips are {2 * CLIP_SPAN_FRAMES} frames, but the longest "
+            f"of {len(counts)} repetitions has {counts.max()} usable, none with the clip before; "
+            "use longer repetitions"
+        )
     order = usable if scheme == "prefix" else _stratified_order(clip_table, usable, seed)
     chosen = np.zeros(len(clip_table), bool)
     chosen[order[:n_clips]] = True
-    targets = windows(clip_table)
     rows = targets[chosen[targets] & chosen[targets - 1]]
     if not len(rows):
         raise CobeError(

@@ -1,0 +1,167 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 08 · Where the time of a training step goes
+#
+# **Question.** The paper reports that 16 bits train 1.17 times as fast as 32. Why so little, and what
+# would buy more?
+#
+# **Reads** the tokens, the frames, the parcel series. **Writes** `fig_throughput`, `table_throughput`
+# and `table_cost`. **Time** about 4 minutes on two cores for `quick`. **Hardware** any: it measures
+# the machine that it runs on, and says of the rest "not measured".
+
+# %% tags=["parameters"]
+profile = "quick"
+data = ""
+n_steps = 120
+
+# %%
+from cobe.sweep import models, recipes
+from cobe.sweep import pipeline as stages
+
+study = stages.open_pipeline(profile, data)
+video = models.video_stages(study)
+series = stages.parcel_bold(study, video.dataset)
+
+print("base cell:", study.profile.base.name)
+print("windows in a step:", study.profile.train.batch_size)
+
+# %% [markdown]
+# ## What the arithmetic is
+#
+# A product of an m × k and a k × n matrix takes 2 m k n operations (FLOP). Counted part by part, a
+# training step of the base cell needs the following. The usual shorthand, six times parameters times
+# tokens, leaves out attention's own products and takes the embedding tables for products.
+
+# %%
+from cobe.video.flops import gpt_flops, six_nd, total_flops
+from cobe.video.gpt import count_parameters
+
+base, train = study.profile.base, study.profile.train
+tokens = models.load_tokens(video.tokens)
+flops = gpt_flops(base, *tokens.codebook.shape, tokens.codes.shape[1:], train.batch_size)
+print((flops.set_index("part") / 1e6).round(1).to_string(), "\n(million FLOP per step)")
+
+n_parameters = count_parameters(models.untrained_gpt(base, tokens))["total"]
+n_tokens = train.batch_size * tokens.codes[0].size
+print(f"counted by part: {total_flops(flops) / 1e9:.2f} GFLOP a step")
+print(f"6 N D          : {six_nd(n_parameters, n_tokens) / 1e9:.2f} GFLOP a step")
+
+# %% [markdown]
+# ## The same step, from the published recipe to ours
+#
+# The published training step reads pixels and runs the VQ-VAE's encoder in every step, drops
+# attention weights, computes attention in separate passes, and computes every activation twice to
+# save memory. Each of these is a setting of the same code here, so one can be changed at a time. All
+# recipes take turns in one process; the median turn counts.
+
+# %%
+import pandas as pd
+
+timed = recipes.step_times(study)
+times = pd.read_parquet(timed.path)
+columns = ["change", "precision", "step_s", "ratio", "tokens_per_s", "mfu", "note"]
+print("clock:", times.clock[0], "· device:", times.device[0], "· threads:", times.threads[0])
+print(times[columns].round(4).to_string(index=False))
+
+# %% [markdown]
+# *How to read it.* `mfu` is the share of the device's own matrix-product rate, measured beside it at
+# the same precision, that the needed arithmetic makes up. A small model on any device spends most of
+# a step on something else; bits make only the arithmetic cheaper.
+#
+# ## What 16 bits buy under each recipe
+
+# %%
+step_s = times.set_index("change").step_s
+pairs = {
+    "published recipe": ("published recipe", "published recipe in bf16"),
+    "ours": ("no checkpointing", "bf16"),
+}
+for name, (full, half) in pairs.items():
+    print(f"{name:17s}: 16 bit is {step_s[full] / step_s[half]:.2f} times as fast as 32 bit")
+print("published, on four GPUs of unknown type: 1.17 times")
+
+# %% [markdown]
+# ## Does a cheaper step learn less?
+#
+# The base cell is trained under every recipe for a short while: same seed, same windows, same number
+# of steps. Changes that only reorder the arithmetic should leave the loss where it was; dropout may
+# move it.
+
+# %%
+trained = recipes.train_recipes(study, video, n_steps)
+learned = recipes.learned(study, video, series, trained)
+print("steps of each training:", n_steps)
+print(learned.round(3).to_string(index=False))
+
+# %%
+from datetime import UTC, datetime
+
+from cobe.report.throughput import fig_throughput, throughput_caption
+
+figure = fig_throughput(times, learned, study.simulated)
+figure
+
+# %% [markdown]
+# *What to see:* how much of the published step is not arithmetic, which change saves most, and that
+# loss and brain score hardly move while the time of a step falls. *What it does not show:* a GPU,
+# unless this ran on one; the order of the changes matters too, since what is removed later has less
+# left to save. A short training says nothing about where a long one ends.
+#
+# ## What the whole paper costs
+#
+# The cells of the paper's grids, at the rate that our recipe reached on this device at a few widths.
+# Arithmetic is counted, the rate interpolated between widths.
+
+# %%
+from cobe.core.config import get_profile
+from cobe.sweep.models import sweep_cells
+from cobe.video.throughput import project_hours
+
+paper = get_profile("paper")
+rates = pd.read_parquet(recipes.paper_rates(study).path)
+cells = sweep_cells(paper, [axis.name for axis in paper.axes])
+cost = project_hours(cells, paper.train, paper.vqvae, rates)
+print(rates[["change", "hidden", "step_s", "tokens_per_s", "mfu", "note"]].round(3).to_string(index=False))
+print("all cells:", f"{cost.train_hours.sum():,.0f} hours of", times.device[0], f"({times.threads[0]} thread)")
+
+# %%
+shown = cost[["hidden", "n_layers", "n_heads", "precision", "flop", "train_hours"]]
+print(shown.sort_values("flop").to_string(index=False, float_format="{:.3g}".format))
+
+# %% [markdown]
+# *What it does not show:* the VQ-VAE, validation, start-up, a second seed; cells that differ in data
+# size alone cost the same, because every cell takes the same number of steps. On a device that was
+# not measured here nothing is claimed.
+
+# %%
+from cobe.core.paths import figures_dir
+from cobe.report.manifest import build_manifest
+from cobe.report.save import save_figure, save_table
+from cobe.report.throughput import COST_CAPTION, TIMES_CAPTION
+
+folder, made_by = figures_dir(profile), "notebooks/08_throughput"
+date = datetime.fromtimestamp(timed.meta["created_s"], UTC).date().isoformat()
+n_subjects = len({key[0] for key in series})
+words = throughput_caption(times, n_steps, n_subjects, date, simulated=study.simulated)
+saved = [
+    save_figure(figure, "fig_throughput", folder, words, made_by),
+    save_table(times, "table_throughput", folder, TIMES_CAPTION.format(date=date), made_by),
+    save_table(cost, "table_cost", folder, COST_CAPTION.format(date=date), made_by),
+]
+build_manifest(folder, saved, keep=True)
+print(words)
+
+# %% [markdown]
+# **Back to** [03 · GPT training](03_gpt_training.ipynb), where the cells of the sweep are trained.
