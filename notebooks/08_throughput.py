@@ -24,7 +24,8 @@
 # %% tags=["parameters"]
 profile = "quick"
 data = ""
-n_steps = 120
+share_of_steps = 0.2
+most_steps = 1000
 
 # %%
 from cobe.sweep import models, recipes
@@ -100,6 +101,7 @@ print("published, on four GPUs of unknown type: 1.17 times")
 # move it.
 
 # %%
+n_steps = int(min(most_steps, share_of_steps * study.profile.train.n_steps))
 trained = recipes.train_recipes(study, video, n_steps)
 learned = recipes.learned(study, video, series, trained)
 print("steps of each training:", n_steps)

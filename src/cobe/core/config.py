@@ -335,7 +335,14 @@ PROFILES = {
         train=TrainConfig(
             n_steps=145_000, batch_size=64, learning_rate=7.3e-4, n_evals=100, dropout=0.2
         ),
-        base=Cell(n_frames=4_000_000, hidden=576, n_layers=8, n_heads=4, head_rule="floor"),
+        base=Cell(
+            n_frames=4_000_000,
+            hidden=576,
+            n_layers=8,
+            n_heads=4,
+            precision="bf16",
+            head_rule="floor",
+        ),
         axes=_axes(
             (10_000, 100_000, 1_000_000, 4_000_000),
             (6, 15, 30, 63, 126, 255, 576, 1024),

@@ -10,7 +10,7 @@ from cobe.report import style
 
 PUBLISHED_COLOUR, OURS_COLOUR, ALTERNATIVE_COLOUR = "0.55", "#31688e", "#35b779"
 ROW_MM = 6.0
-HEAD_MM = 16.0
+HEAD_MM = 9.0
 FOOT_MM = 11.0
 
 TIMES_CAPTION = (
@@ -60,7 +60,7 @@ def fig_throughput(
         places = [(47.0, 62.0), (117.0, 26.0), (151.0, 26.0)]
         panels = [style.axes_mm(figure, x, HEAD_MM, w, height) for x, w in places]
         for letter, (x, _) in zip("abc", places, strict=True):
-            style.panel_letter(figure, x - (46 if letter == "a" else 4), 3, letter)
+            style.panel_letter(figure, x - (46 if letter == "a" else 4), 1.5, letter)
         _draw_times(panels[0], rows)
         _draw_loss(panels[1], rows)
         _draw_score(panels[2], rows, simulated)
