@@ -89,9 +89,10 @@ print(subject, "-", describe_folds(groups, protocol.holdout))
 # %%
 from cobe.encoding.design import row_counts
 
-x_runs = [run_features(features, clips, run.key, len(stages.load_bold(series[run.key]))) for run in runs]
 y_runs = [stages.load_bold(series[run.key]) for run in runs]
-print(row_counts(x_runs, y_runs, delays_tr=protocol.delays_tr, groups=groups).to_string(index=False))
+x_runs = [run_features(features, clips, run.key, len(y)) for run, y in zip(runs, y_runs)]
+counts = row_counts(x_runs, y_runs, delays_tr=protocol.delays_tr, groups=groups)
+print(counts.to_string(index=False))
 
 # %% [markdown]
 # Every volume of a run falls into one of these columns: nothing is dropped without being counted.
@@ -118,7 +119,8 @@ valid = np.isfinite(predicted[0]).all(1)
 r_between = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(p[valid].T for p in predicted))]
 
 print("weights (n_delays * n_features, n_parcels):", ours.weights.shape)
-print("parcels with the same penalty:", int((ours.alphas == peer.alphas).sum()), "of", len(ours.alphas))
+same = int((ours.alphas == peer.alphas).sum())
+print("parcels with the same penalty:", same, "of", len(ours.alphas))
 print("smallest correlation of the two predictions:", f"{min(r_between):.6f}")
 
 # %% [markdown]

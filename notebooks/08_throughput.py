@@ -135,8 +135,10 @@ paper = get_profile("paper")
 rates = pd.read_parquet(recipes.paper_rates(study).path)
 cells = sweep_cells(paper, [axis.name for axis in paper.axes])
 cost = project_hours(cells, paper.train, paper.vqvae, rates)
-print(rates[["change", "hidden", "step_s", "tokens_per_s", "mfu", "note"]].round(3).to_string(index=False))
-print("all cells:", f"{cost.train_hours.sum():,.0f} hours of", times.device[0], f"({times.threads[0]} thread)")
+columns = ["change", "hidden", "step_s", "tokens_per_s", "mfu", "note"]
+print(rates[columns].round(3).to_string(index=False))
+hours = f"{cost.train_hours.sum():,.0f} hours"
+print("all cells:", hours, "of", times.device[0], f"({times.threads[0]} thread)")
 
 # %%
 shown = cost[["hidden", "n_layers", "n_heads", "precision", "flop", "train_hours"]]

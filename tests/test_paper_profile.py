@@ -288,7 +288,9 @@ def test_a_full_disk_is_one_line(real, open_tiny, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(targets, "parcel_series", full)
-    jobs = [targets.volumes_job(study.atlas, "minimal", run) for run in dataset.runs[:1]]
+    jobs = [
+        targets.volumes_job(study.atlas, study.profile.protocol, run) for run in dataset.runs[:1]
+    ]
     job = jobs[0]
     with pytest.raises(CobeError, match="the disk is full; free some space"):
         study.store.make(
@@ -376,7 +378,7 @@ def test_the_preview_tells_what_would_be_left_out_and_what_it_takes(traps, previ
     # 5 sessions of 155 s, 5 of 50 s, one of 50 s
     assert f"{(5 * 155 + 5 * 50 + 50) * 60:,} frames of 21 replays" in said
     assert re.search(r"disk: about 0\.4 GiB .* GiB are free at", said)
-    assert "GPU: at least" in said and "assumed, not measured" in said
+    assert "hours on one H100" in said and "assumed and not measured" in said
     for name in ("01_data", "05_paper_figures"):
         assert name in said
     assert not (tmp_path / "work").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -88,7 +89,12 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory so far: torch's on a GPU, the resident set of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # where it can be had: ru_maxrss of a worker begins with that of its parent
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 @contextmanager
