@@ -116,8 +116,8 @@ figure = fig_throughput(times, learned, study.simulated)
 figure
 
 # %% [markdown]
-# *What to see:* how much of the published step is not arithmetic, which change saves most, and that
-# loss and brain score hardly move while the time of a step falls. *What it does not show:* a GPU,
+# *What to see:* how much of the published step is not arithmetic, which change saves most, and whether
+# loss and brain score move while the time of a step falls. *What it does not show:* a GPU,
 # unless this ran on one; the order of the changes matters too, since what is removed later has less
 # left to save. A short training says nothing about where a long one ends.
 #
@@ -132,16 +132,19 @@ from cobe.sweep.models import sweep_cells
 from cobe.video.throughput import project_hours
 
 paper = get_profile("paper")
-rates = pd.read_parquet(recipes.paper_rates(study).path)
+rated = recipes.paper_rates(study)
+rates = pd.read_parquet(rated.path)
 cells = sweep_cells(paper, [axis.name for axis in paper.axes])
 cost = project_hours(cells, paper.train, paper.vqvae, rates)
 columns = ["change", "hidden", "step_s", "tokens_per_s", "mfu", "note"]
 print(rates[columns].round(3).to_string(index=False))
 hours = f"{cost.train_hours.sum():,.0f} hours"
-print("all cells:", hours, "of", times.device[0], f"({times.threads[0]} thread)")
+print("all cells:", hours, "of", rates.device[0], f"({rates.threads[0]} thread)")
+outside = cost.train_hours[cost.outside].sum() / cost.train_hours.sum()
+print(f"of these, {outside:.0%} are of widths outside those measured")
 
 # %%
-shown = cost[["hidden", "n_layers", "n_heads", "precision", "flop", "train_hours"]]
+shown = cost[["hidden", "n_layers", "n_heads", "precision", "flop", "train_hours", "outside"]]
 print(shown.sort_values("flop").to_string(index=False, float_format="{:.3g}".format))
 
 # %% [markdown]
@@ -156,13 +159,16 @@ from cobe.report.save import save_figure, save_table
 from cobe.report.throughput import COST_CAPTION, TIMES_CAPTION
 
 folder, made_by = figures_dir(profile), "notebooks/08_throughput"
-date = datetime.fromtimestamp(timed.meta["created_s"], UTC).date().isoformat()
+date, rate_date = (
+    datetime.fromtimestamp(made.meta["created_s"], UTC).date().isoformat()
+    for made in (timed, rated)
+)
 n_subjects = len({key[0] for key in series})
 words = throughput_caption(times, n_steps, n_subjects, date, simulated=study.simulated)
 saved = [
     save_figure(figure, "fig_throughput", folder, words, made_by),
     save_table(times, "table_throughput", folder, TIMES_CAPTION.format(date=date), made_by),
-    save_table(cost, "table_cost", folder, COST_CAPTION.format(date=date), made_by),
+    save_table(cost, "table_cost", folder, COST_CAPTION.format(date=rate_date), made_by),
 ]
 build_manifest(folder, saved, keep=True)
 print(words)

@@ -75,7 +75,7 @@ def write_bk2(path, n_frames, game=GAME):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("Header.txt", header)
         archive.writestr("Input Log.txt", "\n".join(["[Input]", key, *lines, "[/Input]", ""]))
-        archive.writestr("Core.bin", b"state")
+        archive.writestr("Core.bin", b"state of " + path.name.encode())  # nobody plays one twice
 
 
 def confounds_table(rng, n_trs):

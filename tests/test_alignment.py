@@ -18,7 +18,7 @@ from cobe.brain.bold import parcel_series
 from cobe.brain.corrections import CORRECTIONS
 from cobe.brain.dataset import read_dataset
 from cobe.brain.timeline import volume_kinds
-from cobe.core.config import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
+from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.encoding import ridge
 from cobe.encoding.align import clips_to_trs
 from cobe.stimulus.bk2 import read_bk2

@@ -226,6 +226,11 @@ def test_fingerprint_is_blind_to_comments_and_follows_imports(tmp_path, monkeypa
     assert digest() == before
     (package / "room/upper.py").write_text("X = 2\n")
     assert digest() != before
+    (package / "core/timing.py").write_text("TR_S = 1.49\n")
+    (package / "room/upper.py").write_text("from cobe.core.timing import TR_S\n")
+    before = digest()
+    (package / "core/timing.py").write_text("TR_S = 2.0\n")
+    assert digest() != before  # a clock reaches no result through its parameters
     fingerprint.fingerprint.cache_clear()
 
 

@@ -396,3 +396,17 @@ def test_int16_bold_with_a_slope_equals_nilearn(run):
     series, _ = parcel_series(run, atlas_image())
     expected = nilearns(run, atlas_image(), read_confounds(run, "minimal"))
     np.testing.assert_array_equal(series, expected.astype(np.float32))
+
+
+def test_voxels_of_the_mask_that_are_no_numbers_are_outside(run):
+    mask = nib.load(run.mask)
+    inside = np.asarray(mask.dataobj).astype(np.float32)
+    at = tuple(np.argwhere(inside)[0])
+    inside[at] = 0
+    nib.Nifti1Image(inside, mask.affine).to_filename(run.mask)
+    expected, _ = parcel_series(run, atlas_image())
+    inside[at] = np.nan
+    nib.Nifti1Image(inside, mask.affine).to_filename(run.mask)
+    found, _ = parcel_series(run, atlas_image())
+    np.testing.assert_array_equal(found, expected)
+    assert np.asarray(common_mask([run]).dataobj)[at] == 0

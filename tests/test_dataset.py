@@ -3,6 +3,8 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 import brain_tree
 from brain_tree import Play, RunPlan, write_tree
+from cobe.brain.corrections import CORRECTIONS, swapped
 from cobe.brain.dataset import main, read_dataset
 from cobe.brain.events import read_events
 from cobe.brain.records import Repetition, Run
@@ -343,6 +346,148 @@ def test_a_fault_put_right_at_its_source_is_not_corrected_again(tmp_path):
     assert all(run.usable and not run.corrected for run in runs)
 
 
+def test_one_run_does_not_prove_that_a_session_was_put_right(tmp_path):
+    """BOLD run 1 fits the events of run 1 by chance, as it does in the real session."""
+    plans = rotated(ROTATION)
+    plans[0].n_trs = None  # as long as its own events
+    write_tree(tmp_path, plans[:1])
+    dataset = read_dataset(tmp_path)
+    (run,) = dataset.runs
+    assert not run.usable and run.corrected.startswith("events of run 2:")
+    assert run.repetitions == () and "no events" in run.why
+    assert dataset.corrections[0].status == "applied"
+    assert one(tmp_path, corrections=False).usable
+
+
+def test_five_of_six_runs_do_not_prove_it_either(tmp_path):
+    write_tree(tmp_path, rotated({run: run for run in range(1, 7)})[:5])
+    assert all(run.corrected for run in read_dataset(tmp_path).runs)
+
+
+OF_OTHERS = {
+    "subject": "sub-02/ses-002/gamelogs/sub-02_ses-002_task-shinobi_run-01_level-1_rep-01.bk2",
+    "session": "sub-01/ses-003/gamelogs/sub-01_ses-003_task-shinobi_run-01_level-1_rep-01.bk2",
+    "run": "sub-01/ses-002/gamelogs/sub-01_ses-002_task-shinobi_run-02_level-1_rep-010.bk2",
+    "level": "sub-01/ses-002/gamelogs/sub-01_ses-002_task-shinobi_run-01_level-4_rep-00.bk2",
+}
+
+
+@pytest.mark.parametrize("what", OF_OTHERS)
+def test_a_replay_named_for_another_play_is_not_used_though_its_length_fits(tmp_path, what):
+    plays = (Play("1-0", 40.0, stim=OF_OTHERS[what]), Play("5-0", 30.0))
+    raw, _ = write_tree(tmp_path, [RunPlan("sub-01", "ses-002", 1, plays)])
+    brain_tree.write_bk2(raw / OF_OTHERS[what], 2400)
+    dataset = read_dataset(tmp_path)
+    first, second = dataset.runs[0].repetitions
+    assert not first.has_replay and second.has_replay
+    assert "by its name of another play than sub-01 ses-002 run 1, level 1-0" in first.why
+    assert str(raw / OF_OTHERS[what]) in first.why
+    assert dataset.findings == (f"sub-01_ses-002_run-1 row 0: {first.why}; not used",)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sub-01_ses-002_task-shinobi_run-01_level-1_rep-00.bk2",
+        "sub-01_ses-002_task-shinobi_run-01_level-1_rep-010.bk2",
+        "sub-01_ses-002_task-shinobi_run-1_level-1_rep-7.bk2",
+        "sub-01_ses-002_task-shinobi_run-01_level-1-0_rep-01.bk2",
+        "sub-02_recorded_by_hand.bk2",  # says nothing that can be compared
+    ],
+)
+def test_odd_names_of_the_right_play_are_used(tmp_path, name):
+    stim = f"sub-01/ses-002/gamelogs/{name}"
+    plan = RunPlan("sub-01", "ses-002", 1, (Play("1-0", 40.0, stim=stim),))
+    raw, _ = write_tree(tmp_path, [plan])
+    brain_tree.write_bk2(raw / stim, 2400)
+    assert one(tmp_path).repetitions[0].has_replay
+
+
+def test_events_put_right_by_renaming_the_table_or_its_cells_keep_their_replays(tmp_path):
+    """Both faults may be mended so that names of replays and of runs differ for good reason."""
+    raw, _ = write_tree(tmp_path, rotated({run: run for run in range(1, 7)}))
+    stem = "sub-01_ses-013_task-shinobi_run-0"
+    filed = {
+        events: (raw / f"sub-01/ses-013/func/{stem}{events}_events.tsv").read_text()
+        for events in range(1, 7)
+    }
+    for events, bold in ROTATION.items():  # the replays were named before, after their old run
+        text = filed[bold].replace(f"_run-0{bold}_", f"_run-0{events}_")
+        (raw / f"sub-01/ses-013/func/{stem}{bold}_events.tsv").write_text(text)
+    logs = raw / "sub-01/ses-013/gamelogs"
+    for path in sorted(logs.glob("*.bk2")):
+        path.rename(path.with_name(f"old-{path.name}"))
+    for events, bold in ROTATION.items():
+        for path in sorted(logs.glob(f"old-*_run-0{bold}_*.bk2")):
+            name = path.name.removeprefix("old-").replace(f"_run-0{bold}_", f"_run-0{events}_")
+            path.rename(logs / name)
+    runs = read_dataset(tmp_path).runs
+    assert all(run.usable and not run.corrected for run in runs)
+    assert all(r.has_replay for run in runs for r in run.repetitions)
+
+    cells = tmp_path / "cells"
+    plans = [RunPlan("sub-02", "ses-005", run, (Play("4-1", 20.0 + run),)) for run in (1, 2)]
+    raw, _ = write_tree(cells, plans)
+    stem = "sub-02_ses-005_task-shinobi_run-0"
+    logs = raw / "sub-02/ses-005/gamelogs"
+    one_log, other = (logs / f"{stem}{run}_level-4_rep-01.bk2" for run in (1, 2))
+    one_log.rename(logs / "moved")
+    other.rename(one_log)
+    (logs / "moved").rename(other)
+    for run in (1, 2):
+        table = raw / f"sub-02/ses-005/func/{stem}{run}_events.tsv"
+        table.write_text(table.read_text().replace(f"_run-0{run}_", f"_run-0{3 - run}_"))
+    assert all(r.has_replay for run in read_dataset(cells).runs for r in run.repetitions)
+
+
+def test_one_recording_under_two_names_is_used_for_neither(tmp_path):
+    plans = [
+        RunPlan("sub-01", "ses-002", 1, (Play("1-0", 60.0), Play("4-1", 40.0))),
+        RunPlan("sub-01", "ses-002", 2, (Play("1-0", 60.2), Play("4-1", 44.0))),
+    ]
+    raw, _ = write_tree(tmp_path, plans)
+    logs = raw / "sub-01/ses-002/gamelogs"
+    first, second = sorted(logs.glob("*level-1_rep-01.bk2"))
+    with zipfile.ZipFile(first) as archive, zipfile.ZipFile(second, "w") as copy:
+        for member in archive.namelist():  # packed anew: other bytes on disk, the same play
+            copy.writestr(member, archive.read(member))
+    dataset = read_dataset(tmp_path)
+    for run, path, other in zip(dataset.runs, (first, second), (second, first), strict=True):
+        assert run.usable and [r.has_replay for r in run.repetitions] == [False, True]
+        assert run.repetitions[0].why == f"{path}: the same content as {other}"
+    (finding,) = dataset.findings
+    assert finding.startswith(f"{first}, {second}: replays of one content")
+
+
+def test_links_of_one_key_are_one_recording_also_where_one_is_downloaded(tmp_path):
+    plans = [RunPlan("sub-01", "ses-002", run, (Play("1-0", 60.0),)) for run in (1, 2, 3)]
+    raw, _ = write_tree(tmp_path, plans)
+    first, second, third = sorted((raw / "sub-01/ses-002/gamelogs").glob("*.bk2"))
+    objects = raw / ".git/annex/objects"
+    key = "MD5E-s45000--0123456789abcdef0123456789abcdef.bk2"
+    content = objects / key / key
+    content.parent.mkdir(parents=True)
+    first.rename(content)
+    for path in (first, second):
+        path.unlink(missing_ok=True)
+        path.symlink_to(f"../../../.git/annex/objects/{key}/{key}")
+    second.unlink()
+    second.write_text(f"/annex/objects/{key}\n")  # an unlocked branch: a pointer file
+    dataset = read_dataset(tmp_path)
+    used = [r.has_replay for run in dataset.runs for r in run.repetitions]
+    assert used == [False, False, True]
+    assert "the same content as" in dataset.runs[0].repetitions[0].why
+    assert "not downloaded" in dataset.runs[1].repetitions[0].why
+    assert dataset.findings[0].startswith(f"{first}, {second}: replays of one content")
+
+
+def test_a_swap_is_of_one_name_and_not_of_all_that_begin_with_it():
+    swap = next(c for c in CORRECTIONS if c.name == "sub-04_ses-007_replays_swapped")
+    stem = "sub-04_ses-007_task-shinobi_run-04_level-4_rep-04"
+    assert swapped(PurePosixPath(f"{stem}.bk2"), swap).name.endswith("level-5_rep-04.bk2")
+    assert swapped(PurePosixPath(f"{stem}0.bk2"), swap).name == f"{stem}0.bk2"
+
+
 def test_swapped_replays_of_two_runs(tmp_path):
     plans = [
         RunPlan("sub-02", "ses-005", 1, (Play("4-1", 30.0, bk2_frames=600), Play("5-0", 12.0))),
@@ -628,3 +773,49 @@ def test_an_unusable_run_has_no_valid_volume_and_an_unknown_one_is_an_error():
     assert not valid_trs(run_of(spans, 8, usable=False)).any()
     with pytest.raises(CobeError, match="sub-01_ses-001_run-1: number of volumes"):
         valid_trs(run_of(spans, None))
+
+
+# ---- tables and sidecars of another shape
+
+
+HEADER = "onset\tduration\tduration_bk2\tlevel\tstim_file"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["0.01\t40.0\t40.0\t1-0\ta.bk2\t"],
+        ["0.01\t40.0\t40.0\t1-0\ta.bk2\tmore"],
+        ["0.01\t40.0\t40.0\t1-0\ta.bk2\tmore", "50.0\t40.0\t40.0\t1-0\tb.bk2"],
+        ["0.01\t40.0\t40.0\t1-0\ta.bk2", "50.0\t40.0\t40.0\t1-0\tb.bk2\tmore"],
+        ["0.01\t40.0\t40.0\t1-0\ta.bk2\tmore\tand"],
+    ],
+)
+def test_rows_with_more_cells_than_the_header_are_refused(tmp_path, rows):
+    path = tmp_path / "a_events.tsv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    with pytest.raises(CobeError, match="a_events.tsv: "):
+        read_events(path)
+
+
+def test_an_events_table_without_rows_is_no_error(tmp_path):
+    path = tmp_path / "a_events.tsv"
+    path.write_text(HEADER + "\n")
+    assert read_events(path) == ()
+
+
+@pytest.mark.parametrize("n_volumes", [10**11, 100_000, -5, 0, 40.5, "many", None])
+def test_an_absurd_number_of_volumes_is_a_reason_and_counts_for_nothing(tmp_path, n_volumes):
+    plans = [RunPlan("sub-01", "ses-002", run, (Play(duration_s=40.0),)) for run in (1, 2)]
+    plans[0].derived = "link"
+    raw, _ = write_tree(tmp_path, plans)
+    path = next(raw.glob("sub-*/ses-*/func/*run-01_bold.json"))
+    sidecar = json.loads(path.read_text())
+    sidecar["dcmmeta_shape"][3] = n_volumes
+    path.write_text(json.dumps(sidecar))
+    dataset = read_dataset(tmp_path)
+    first, second = dataset.runs
+    assert first.n_trs is None and f"{path}: dcmmeta_shape of " in first.why
+    assert second.usable
+    assert dataset.totals().volumes.tolist() == [second.n_trs]
+    assert dataset.totals().unknown_runs.tolist() == [1]

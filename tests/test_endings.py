@@ -5,6 +5,7 @@ ships with the emulator. A play ends when a life is lost, as in the task.
 """
 
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import replace
@@ -18,11 +19,14 @@ import brain_tree
 from brain_tree import Play, RunPlan, write_tree
 from cobe.brain.dataset import main, read_dataset
 from cobe.brain.endings import check_endings
+from cobe.core.artifacts import Store
+from cobe.core.config import PROFILES
 from cobe.core.errors import CobeError
 from cobe.core.parallel import map_processes
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.playback import check_rom, decode, ending, installed_game, play
+from cobe.sweep import pipeline as stages
 
 AIRSTRIKER = "Airstriker-Genesis-v0"
 LIFE = {"lives": -1}
@@ -54,13 +58,19 @@ def record(path, seed, while_reset, extra_frames=0):
     return np.stack(seen)
 
 
-def renamed(path):
-    """Make a recording one of Shinobi, as recorders before stable-retro 1.0 named it."""
+def renamed(path, more_lines=0):
+    """Make a recording one of Shinobi, as recorders before stable-retro 1.0 named it.
+
+    Lines after the end, fewer than END_FRAMES, tell it from others of the same play.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["Header.txt"] = members["Header.txt"].replace(
         AIRSTRIKER.encode(), brain_tree.GAME.encode()
     )
+    head, end = members["Input Log.txt"].rsplit(b"[/Input]", 1)
+    last = re.sub(rb"[^|.\r]", b".", head.splitlines()[-1])
+    members["Input Log.txt"] = head + (last + b"\n") * more_lines + b"[/Input]" + end
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(name, content)
@@ -204,7 +214,7 @@ def dataset_tree(tmp_path, movies):
         for run in read_dataset(root).runs:
             for name, repetition in zip(order, run.repetitions, strict=True):
                 shutil.copy(movies[name][0], repetition.bk2)
-                renamed(repetition.bk2)
+                renamed(repetition.bk2, more_lines=run.run)
         write_integration(raw / "stimuli", **variables)
         return root
 
@@ -277,3 +287,42 @@ def test_a_missing_rom_is_one_error_and_no_fault_of_the_replays(dataset_tree, ca
     assert out == "" and "its ROM is missing; put your own legal copy there" in err
     assert err.splitlines()[-1].startswith("error: ")
     assert main([str(root)]) == 0
+
+
+# ---- a start state that crashes the emulator
+
+
+def spoil_state(path):
+    """Bytes where the emulator's state should be, behind a header that it accepts."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    state = members["Core.bin"]
+    noise = np.random.default_rng(0).bytes(len(state) - 64)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in (members | {"Core.bin": state[:64] + noise}).items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped")
+@pytest.mark.parametrize("whole_stage", [False, True])
+def test_a_replay_that_crashes_the_emulator_stops_no_other(
+    dataset_tree, tmp_path, monkeypatch, whole_stage
+):
+    monkeypatch.setenv("COBE_WORKERS", "2")
+    root = dataset_tree(**SECTION)
+    dataset = read_dataset(root)
+    bad = dataset.runs[0].repetitions[0].bk2
+    spoil_state(bad)
+    dataset = read_dataset(root)
+    assert all(run.usable for run in dataset.runs)
+    if whole_stage:
+        store = Store(tmp_path / "store", announce=lambda line: None)
+        pipeline = stages.Pipeline(PROFILES["paper"], store, root, atlas=None)
+        checked = stages.inventory(pipeline)
+    else:
+        checked = check_endings(dataset)
+    first, second = checked.runs
+    assert [r.has_replay for r in first.repetitions] == [False, True]
+    assert all(r.has_replay for r in second.repetitions)
+    assert str(bad) in first.repetitions[0].why
+    assert any(f"row 0: {bad}" in finding for finding in checked.findings)

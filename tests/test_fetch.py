@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 
@@ -193,6 +195,7 @@ def test_series_need_no_volume(run, tmp_path):
         "sub-01_task-shinobi_space-MNI152NLin2009cAsym_atlas-cneuromod26_desc-1134Parcels"
         "_timeseries.h5"
     ]
+    assert f"cobe.brain.dataset {data} --source timeseries --atlas cneuromod26\n" in done.out
     assert len(there(data, "*_dseg.nii.gz")) == 1
     assert len(there(data, "*.bk2")) == 4
     assert not (data / "shinobi.fmriprep").exists()
@@ -241,6 +244,15 @@ def test_one_file_that_cannot_be_had_stops_no_other(server, run, tmp_path, monke
     assert again.code == 0, again.err
     assert len(there(data, "*_desc-preproc_bold.nii.gz")) == 4
     assert again.out.count("get(ok)") == 1
+    assert f"see it: python -m cobe.brain.dataset {data} --space T1w\n" in again.out
+    assert "set COBE_SPACE=T1w" in again.out
+
+
+def test_lines_to_type_survive_a_blank_in_a_path(run, tmp_path):
+    dest = tmp_path / "my data"
+    done = run("--dry-run", dest=dest)
+    assert f"shinobi.git '{dest}/shinobi'" in done.out
+    assert f"cd '{dest}/shinobi' && datalad get -n stimuli" in done.out
 
 
 def test_keys_are_never_stored_or_shown(server, run, tmp_path, monkeypatch):
@@ -251,6 +263,8 @@ def test_keys_are_never_stored_or_shown(server, run, tmp_path, monkeypatch):
     for bucket in ("cneuromod.shinobi.mri", "cneuromod.shinobi.mri.sensitive"):
         _name_s3_remote(mine / "shinobi.git", bucket)
     monkeypatch.setattr(fetch, "S3_HOST", "127.0.0.1")
+    # killed at any time: there is never a copy of the keys that would have to be removed
+    monkeypatch.setattr(fetch, "forget_keys", lambda clone: None)
     refused = run("--subject", "sub-04")
     assert refused.code == 1
     assert "agreement" in refused.err and "AWS_ACCESS_KEY_ID" in refused.err
@@ -270,6 +284,64 @@ def test_keys_are_never_stored_or_shown(server, run, tmp_path, monkeypatch):
         for path in (tmp_path / "data").rglob("*"):
             if path.is_file():
                 assert secret.encode() not in path.read_bytes(), path
+    assert not fetch.keys_folder(tmp_path / "data/shinobi").exists()
+
+
+def test_a_copy_that_an_older_git_annex_keeps_is_removed(run, tmp_path, monkeypatch):
+    folders = [fetch.keys_folder(tmp_path / "data" / name) for name in (fetch.RAW, fetch.FMRIPREP)]
+    folders[1].mkdir(parents=True)  # of the user's own: there before
+
+    def copy_keys(*_):
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "uuid").write_text(SECRET)
+        return 0
+
+    monkeypatch.setattr(command, "_fetch", copy_keys)
+    assert run().code == 0
+    assert [folder.exists() for folder in folders] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_ended_removes_them_too(run, tmp_path, monkeypatch, kind):
+    folder = fetch.keys_folder(tmp_path / "data" / fetch.RAW)
+
+    def copy_keys_and_be_ended(*_):
+        folder.mkdir(parents=True)
+        (folder / "uuid").write_text(SECRET)
+        os.kill(os.getpid(), kind)
+        time.sleep(5)
+
+    before = signal.getsignal(kind)
+    monkeypatch.setattr(command, "_fetch", copy_keys_and_be_ended)
+    done = run()
+    assert done.code == 130 and "the same command goes on" in done.err
+    assert not folder.exists() and signal.getsignal(kind) == before
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "https://me:hunter2@host.example",
+        "HTTPS://hunter2@host.example/lab",
+        "https://me:hun/hunter2@host.example",
+        "ssh://me:hunter2@host.example/lab",
+    ],
+)
+@pytest.mark.parametrize("words", [["--dry-run"], []])
+def test_a_password_in_the_place_of_the_clones_is_refused_and_not_shown(
+    run, tmp_path, monkeypatch, base, words
+):
+    monkeypatch.setenv(fetch.BASE_VARIABLE, base)
+    done = run(*words)
+    assert done.code == 1 and f"{fetch.BASE_VARIABLE}: holds a user name or password" in done.err
+    assert "hunter2" not in done.out + done.err and not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("base", ["ssh://git@host/lab", "git@host:lab", "file:///a/b@c"])
+def test_a_place_without_a_password_is_taken(monkeypatch, base):
+    monkeypatch.setenv(fetch.BASE_VARIABLE, base)
+    assert fetch.url_of("shinobi") == f"{base}/shinobi.git"
 
 
 def test_keys_are_not_sent_to_another_host(server, run, tmp_path, monkeypatch):

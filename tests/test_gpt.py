@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from cobe.core.config import PROFILES, Cell, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
@@ -346,3 +347,15 @@ def test_bad_input_to_generation(changes, words, codebook):
     arguments = {"tokens": np.zeros((4, *GRID), np.uint16), "rows": [1]} | changes
     with pytest.raises(CobeError, match=words):
         predict_next(model, codebook=codebook, **arguments)
+
+
+def test_weights_that_are_missing_are_no_random_weights(tmp_path):
+    cell = Cell(0, 8, 1, 2)
+    build_gpt(cell, 12, 4, (2, 2, 2)).save_pretrained(tmp_path)
+    assert load_gpt(tmp_path, cell).n_tokens == 8
+    path = tmp_path / "model.safetensors"
+    weights = load_file(path)
+    del weights["transformer.h.0.mlp.c_fc.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(CobeError, match="1 missing or unknown, such as .*c_fc.weight"):
+        load_gpt(tmp_path, cell)

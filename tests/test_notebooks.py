@@ -15,11 +15,15 @@ import psutil
 import pytest
 
 from brain_tree import Play, RunPlan, write_tree
-from cobe.core.config import PROFILES
+from cobe.core.config import PROFILES, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
 from cobe.driver import notebooks
+from cobe.driver.__main__ import plan
 from cobe.driver.notebooks import check_parameters, declared_parameters, is_pair, read_script
+from cobe.driver.steps import Step
+from cobe.report.manifest import build_manifest
+from cobe.report.save import Saved
 
 SCRIPTS = notebooks.scripts()
 NAMES = [script.stem for script in SCRIPTS]
@@ -365,3 +369,29 @@ def _copy_of_driver(tmp_path: Path) -> Path:
     for name in ("run_all.sh", "requirements.txt", "src/cobe/core/environment.py"):
         (project / name).write_bytes((PROJECT / name).read_bytes())
     return project
+
+
+def test_the_throughput_figure_needs_its_own_notebooks_only():
+    profile = get_profile("smoke")
+    names = [step.name for step in plan(profile, "", ["fig_throughput"])]
+    assert names == ["01_data", "02_vqvae", "08_throughput"]
+    names = [step.name for step in plan(profile, "", ["fig1_data_size"])]
+    assert names == ["01_data", "02_vqvae", "03_gpt_training", "04_encoding", "05_paper_figures"]
+    (drawn,) = [s.parameters["figures"] for s in plan(profile, "", ["fig1_data_size"])[-1:]]
+    assert drawn == ["fig1_data_size"]
+
+
+def test_a_step_is_done_only_if_the_manifest_names_its_figures(tmp_path):
+    step = Step(SCRIPTS[0], {}, tmp_path, products=tmp_path)
+    products = {str(tmp_path / "fig.png"): "digest"}
+    assert not step._listed(products)  # no manifest
+    (tmp_path / "fig.png").write_bytes(b"png")
+    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "", "a notebook")])
+    assert step._listed(products)
+    build_manifest(tmp_path, [])
+    assert not step._listed(products)
+    (tmp_path / "manifest.json").write_text("{")
+    assert not step._listed(products)
+    # a damaged manifest keeps nothing, and stops no one from writing a new one
+    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "", "a notebook")], keep=True)
+    assert step._listed(products)

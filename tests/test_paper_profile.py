@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import stable_retro
 
-from brain_tree import GAME, Play, RunPlan, dangling, pointer, write_tree
+from brain_tree import GAME, Play, RunPlan, atlas_image, dangling, pointer, write_tree
 from cobe.brain.bold import parcel_series
 from cobe.brain.parcels import grey_matter_parcels
 from cobe.brain.timeseries import merged_labels
@@ -238,7 +238,8 @@ def test_extracted_series_bring_their_own_parcels(real, open_tiny, tmp_path, mon
     root, _, _ = real
     light = tmp_path / "light"
     shutil.copytree(root / "shinobi", light / "shinobi", symlinks=True)
-    write_timeseries(light / "shinobi.timeseries", {(SUBJECT, "ses-002", 1): 30}, dseg=False)
+    n_trs = _volumes(root / "shinobi", "ses-002")
+    write_timeseries(light / "shinobi.timeseries", {(SUBJECT, "ses-002", 1): n_trs}, dseg=False)
     monkeypatch.setenv("COBE_ATLAS", "basc-444")
     with pytest.raises(CobeError, match="COBE_ATLAS=basc-444: .* parcels of their own"):
         stages.open_pipeline("paper", str(light))
@@ -408,3 +409,124 @@ def test_a_path_that_is_a_file_or_nowhere_is_said(preview, tmp_path):
     (tmp_path / "empty").mkdir()
     code, said, errors = preview(tmp_path / "empty")
     assert code == 1 and "no raw BIDS dataset" in errors
+
+
+# ---- a participant's own space, and files that stop no other participant
+
+
+def native(root, subjects):
+    """BOLD in T1w space instead of MNI, of these subjects."""
+    plans = [RunPlan(subject, "ses-002", run, PLAYS) for subject in subjects for run in (1, 2)]
+    _, fmriprep = write_tree(root, plans)
+    for path in sorted(fmriprep.glob("sub-*/ses-*/func/*space-MNI*")):
+        other = path.with_name(path.name.replace("MNI152NLin2009cAsym", "T1w"))
+        other.unlink(missing_ok=True)
+        path.rename(other)
+    return root
+
+
+@pytest.fixture
+def opening(tmp_path, monkeypatch):
+    """Open the paper pipeline on a folder under these variables."""
+    monkeypatch.setenv("COBE_BUILD", str(tmp_path / "work"))
+
+    def call(root, **env):
+        for name in ("COBE_SPACE", "COBE_ATLAS", "COBE_SOURCE"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
+        return stages.open_pipeline("paper", str(root))
+
+    return call
+
+
+@pytest.mark.parametrize("env", [{}, {"COBE_ATLAS": "grey-matter-24"}])
+def test_native_bold_is_not_cut_by_parcels_of_a_template(tmp_path, opening, preview, env):
+    root = native(tmp_path / "data", ["sub-01"])
+    named = "COBE_ATLAS=grey-matter-24: .* in MNI152NLin2009aSym, and COBE_SPACE=T1w"
+    default = "COBE_SPACE=T1w: the default parcels are in MNI space"
+    with pytest.raises(CobeError, match=named if env else default):
+        opening(root, COBE_SPACE="T1w", **env)
+    _, said, _ = preview(root)
+    assert ("parcels: cannot be made: COBE_SPACE=T1w" in said) == (not env)
+
+
+def test_a_native_label_image_serves_one_participant_and_no_other(tmp_path, opening):
+    atlas_image().to_filename(tmp_path / "atlas.nii.gz")
+    env = {"COBE_SPACE": "T1w", "COBE_ATLAS": str(tmp_path / "atlas.nii.gz")}
+    pipeline = opening(native(tmp_path / "one", ["sub-01"]), **env)
+    assert pipeline.space == "T1w"
+    assert all(run.usable for run in stages.inventory(pipeline).runs)
+    two = native(tmp_path / "two", ["sub-01", "sub-02"])
+    with pytest.raises(CobeError, match=r"there are 2 \(sub-01, sub-02\): one label image is"):
+        opening(two, **env)
+    for path in two.glob("shinobi.fmriprep/sub-02/ses-*/func/*space-T1w_desc-preproc_bold.nii.gz"):
+        path.unlink()
+        dangling(path)
+    assert opening(two, **env).space == "T1w"  # the other one is not downloaded
+
+
+def test_series_of_native_space_are_of_one_participant(tmp_path, opening):
+    plans = [RunPlan(subject, "ses-002", 1, PLAYS) for subject in ("sub-01", "sub-02")]
+    write_tree(tmp_path, plans)
+    paths = write_timeseries(tmp_path, {(p.subject, p.session, p.run): p.volumes for p in plans})
+    for path in paths.values():
+        for one in sorted(path.parent.iterdir()):
+            one.rename(one.with_name(one.name.replace("MNI152NLin2009cAsym", "T1w")))
+    with pytest.raises(CobeError, match="COBE_SPACE=T1w: each participant's own space"):
+        opening(tmp_path, COBE_SPACE="T1w", COBE_SOURCE="timeseries")
+    with pytest.raises(CobeError, match="are in space T1w, not in MNI152NLin2009cAsym"):
+        opening(tmp_path, COBE_SOURCE="timeseries")
+
+
+@pytest.mark.parametrize("how", ["damaged", "label image"])
+def test_series_of_one_participant_stop_no_other(tmp_path, opening, how):
+    plans = [RunPlan(subject, "ses-002", 1, PLAYS) for subject in ("sub-01", "sub-02")]
+    write_tree(tmp_path, plans)
+    paths = write_timeseries(tmp_path, {(p.subject, p.session, p.run): p.volumes for p in plans})
+    bad = paths["sub-02"]
+    if how == "damaged":
+        bad.write_bytes(bad.read_bytes()[: bad.stat().st_size // 2])
+    else:
+        bad = targets.find_dseg(bad)
+        bad.unlink()
+        dangling(bad)
+    pipeline = opening(tmp_path, COBE_SOURCE="timeseries")
+    dataset = stages.inventory(pipeline)
+    assert [run.usable for run in dataset.runs] == [True, False]
+    assert str(bad.name) in dataset.runs[1].why
+    assert set(stages.parcel_bold(pipeline, dataset)) == {("sub-01", "ses-002", 1)}
+
+
+# ---- the lines of the preview
+
+
+def test_lines_of_the_preview_are_to_be_typed_as_they_stand(tmp_path, preview, monkeypatch):
+    plans = [RunPlan("sub-01", f"ses-{k:03d}", 1, (Play("1-0", 20.0),)) for k in range(2, 18)]
+    root = tmp_path / "my data"
+    _, fmriprep = write_tree(root, plans)
+    shutil.rmtree(fmriprep)
+    write_timeseries(root, {(p.subject, p.session, p.run): p.volumes + 1 for p in plans})
+    _, said, _ = preview(root)
+    assert f"and 4 more: python -m cobe.brain.dataset '{root}' --source timeseries\n" in said
+    monkeypatch.setenv("COBE_SPACE", "T1w")
+    _, said, _ = preview(root)
+    assert f"dataset '{root}' --source timeseries --space T1w\n" in said
+
+
+def test_the_preview_counts_what_can_be_downloaded_and_is_of_use(tmp_path, preview):
+    first = (*PLAYS, Play("1-0", 30.0, bk2="absent"), Play("4-1", 30.0, bk2="link"))
+    plans = [
+        RunPlan("sub-01", "ses-002", 1, first),
+        RunPlan("sub-01", "ses-003", 1, PLAYS, derived="link"),
+        RunPlan("sub-02", "ses-001", 1, PLAYS, raw=False, n_trs=40, derived="link"),
+        RunPlan("sub-06", "ses-009", 1, PLAYS, events="absent", derived="link"),
+    ]
+    write_tree(tmp_path / "data", plans)
+    code, said, errors = preview(tmp_path / "data")
+    assert code == 0, errors
+    assert "repetitions without a replay, named in the events and not there: 1" in said
+    assert "unreadable" not in said
+    # a key log, and BOLD, mask and confounds of one run; the absent key log is nowhere to be had
+    assert "download: 4 files" in said
+    assert "they also name 6 files of runs excluded or without events, not counted" in said

@@ -10,7 +10,9 @@ import brain_tree
 from brain_tree import Play, RunPlan, as_repository, dangling, write_rest, write_tree
 from cobe.brain.corrections import CORRECTIONS
 from cobe.brain.dataset import main, read_dataset
+from cobe.brain.inventory import downloads
 from cobe.brain.timeline import valid_trs
+from cobe.brain.timeseries import find_dseg
 from cobe.core.errors import CobeError
 from real_tree import write_timeseries
 
@@ -427,10 +429,11 @@ def series_tree(tmp_path):
     stem = f"sub-01/sub-01_task-shinobi_{brain_tree.SPACE}"
     first = folder / "cneuromod2026" / f"{stem}_atlas-cneuromod26_desc-1134Parcels_timeseries.h5"
     first.unlink()
+    first.with_name(first.name.replace("timeseries.h5", "dseg.nii.gz")).unlink()
     n = plans[0].volumes
     volumes = {("sub-01", "ses-002", 1): n, ("sub-01", "ses-002", 2): n - 1}
     volumes["sub-01", "ses-002", 4] = n
-    write_timeseries(folder.parent, volumes, dseg=False, desc="1134Parcels")
+    write_timeseries(folder.parent, volumes, desc="1134Parcels")
     return tmp_path, folder, first
 
 
@@ -476,3 +479,60 @@ def test_a_part_that_lies_twice_is_not_guessed(tmp_path):
     dangling(tmp_path / "mario.fmriprep" / "sourcedata" / name)
     dangling(fmriprep / "sourcedata" / name)
     assert read_dataset(tmp_path).folders.anat == fmriprep / "sourcedata" / "smriprep"
+
+
+def test_series_in_another_space_are_not_taken_for_the_one_asked_for(series_tree):
+    root, folder, first = series_tree
+    for path in sorted(first.parent.iterdir()):
+        path.rename(path.with_name(path.name.replace("MNI152NLin2009cAsym", "T1w")))
+    runs = read_dataset(root, source="timeseries", atlas="cneuromod26").runs
+    assert not any(run.usable for run in runs)
+    assert runs[0].timeseries is None
+    assert (
+        "extracted series of sub-01 are in space T1w, not in MNI152NLin2009cAsym: choose with "
+        "--space" in runs[0].why
+    )
+    asked = read_dataset(root, source="timeseries", atlas="cneuromod26", space="T1w").runs
+    assert [run.usable for run in asked] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("how", ["absent", "link", "damaged"])
+def test_series_without_their_label_image_are_not_usable_and_stop_no_other_subject(tmp_path, how):
+    plans = [RunPlan(f"sub-0{k}", "ses-002", 1, LONG, derived="absent") for k in (1, 2)]
+    write_tree(tmp_path, plans)
+    paths = write_timeseries(tmp_path, {(p.subject, p.session, p.run): p.volumes for p in plans})
+    dseg = find_dseg(paths["sub-02"])
+    if how == "damaged":
+        dseg.write_bytes(dseg.read_bytes()[:50])
+    else:
+        dseg.unlink()
+    if how == "link":
+        dangling(dseg)
+    dataset = read_dataset(tmp_path, source="timeseries")
+    assert [run.usable for run in dataset.runs] == [True, False]
+    expected = {"absent": "no label image", "link": "not downloaded: cd ", "damaged": "damaged"}
+    assert expected[how] in dataset.runs[1].why
+    assert any("_dseg.nii.gz" in line for line, _ in downloads(dataset)) == (how == "link")
+
+
+def test_of_atlases_that_are_there_for_as_many_the_labs_own_is_taken(tmp_path):
+    write_tree(tmp_path, [RunPlan("sub-01", "ses-002", 1, LONG, derived="link")])
+    write_rest(tmp_path, ["sub-01"])
+    dataset = read_dataset(tmp_path, source="timeseries")
+    assert "atlas-cneuromod26" in dataset.runs[0].timeseries.name
+    lines = [line for line, _ in downloads(dataset) if "timeseries" in line]
+    assert len(lines) == 2  # the series and the label image of one atlas, and of no other
+    assert all("atlas-cneuromod26" in line for line in lines)
+    assert [line.rsplit("_", 1)[1] for line in lines] == ["timeseries.h5", "dseg.nii.gz"]
+
+
+def test_bold_of_complex_numbers_is_a_reason(tmp_path):
+    write_tree(tmp_path, [RunPlan("sub-01", "ses-002", run, LONG) for run in (1, 2)])
+    (run, _) = read_dataset(tmp_path).runs
+    image = nib.load(run.bold)
+    made = nib.Nifti1Image(np.asarray(image.dataobj).astype(np.complex64), image.affine)
+    made.header.set_xyzt_units("mm", "sec")
+    made.header.set_zooms(image.header.get_zooms())
+    made.to_filename(run.bold)
+    first, second = read_dataset(tmp_path).runs
+    assert "damaged NIfTI (voxels of type complex64)" in first.why and second.usable

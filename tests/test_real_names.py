@@ -13,7 +13,7 @@ import test_fetch
 from brain_tree import Play, RunPlan, write_tree
 from cobe.brain.checks import doubt_sessions
 from cobe.brain.dataset import read_dataset
-from cobe.brain.inventory import downloads
+from cobe.brain.inventory import as_text, downloads, not_needed
 from cobe.brain.records import Repetition, Run
 
 LONG = (Play("1-0", 16.0), Play("4-1", 12.0), Play("5-0", 10.0))
@@ -129,14 +129,20 @@ def test_the_rotated_session_is_found_without_its_correction(whole):
 
 
 def test_download_lines_name_every_missing_file_once(whole):
-    lines = dict(downloads(read_dataset(whole[0])))
+    dataset = read_dataset(whole[0])
+    lines = dict(downloads(dataset))
     raw, fmriprep = whole[0] / "shinobi", whole[0] / "shinobi.fmriprep"
     assert lines[f"cd {raw} && datalad get sub-01/ses-*/gamelogs/*.bk2"] == 201
     assert lines[f"cd {raw} && datalad get sub-04/ses-*/func/*_run-*[0-9]_events.tsv"] == 5
     assert lines[f"cd {raw} && datalad get -n stimuli"] == 1
     bold = "*_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz"
-    assert lines[f"cd {fmriprep} && datalad get sub-02/ses-*/func/{bold}"] == 56
-    assert sum(lines.values()) == 1 + 5 + 650 + 3 * 216
+    assert lines[f"cd {fmriprep} && datalad get sub-02/ses-*/func/{bold}"] == 55
+    # not counted: the withdrawn run of sub-02, and five of sub-06 that have no events
+    assert sum(lines.values()) == 1 + 5 + 650 + 3 * (216 - 6)
+    assert not_needed(dataset) == 3 * 6
+    note = "(they also name 18 files of runs excluded or without events, not counted)"
+    assert f"{len(lines)} lines to type for what is not downloaded {note}" in as_text(dataset)
+    besides = {"sub-02": 1, "sub-06": 5}
     for line in lines:
         # The shell fills in the pattern, also where the names are links without content.
         echoed = line.replace("datalad get -n", "echo").replace("datalad get", "echo")
@@ -145,7 +151,10 @@ def test_download_lines_name_every_missing_file_once(whole):
         if "events" in line:  # those in git itself are named too; DataLad leaves them alone
             assert len(names) == 55 and "annotated" not in found.stdout
         else:  # ses-007 has 16 replays that no readable events name
-            assert len(names) == lines[line] + 16 * ("sub-04" in line and ".bk2" in line)
+            more = 16 * ("sub-04" in line and ".bk2" in line)
+            if f"cd {fmriprep}" in line:
+                more = next((n for subject, n in besides.items() if subject in line), 0)
+            assert len(names) == lines[line] + more, line
 
 
 def test_numbers_of_the_tree_are_those_it_was_made_for(whole):

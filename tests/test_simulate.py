@@ -19,9 +19,10 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 from nilearn.maskers import NiftiLabelsMasker
 from scipy.stats import gamma
 
-from cobe.core.config import TR_S, PlayPlan
+from cobe.core.config import PlayPlan
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.core.timing import TR_S
 from cobe.simulate import drivers as drv
 from cobe.simulate import planted, play, schedule, write_dataset
 from cobe.simulate.confounds import MOTION, confound_table, cosine_basis

@@ -11,9 +11,10 @@ import pytest
 from brain_tree import Play, RunPlan, atlas_image, write_tree
 from cobe.brain.dataset import read_dataset
 from cobe.core.artifacts import Store
-from cobe.core.config import PROFILES, TR_S
+from cobe.core.config import PROFILES
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
+from cobe.core.timing import TR_S
 from cobe.sweep import jobs, models, scores
 from cobe.sweep import pipeline as stages
 from cobe.sweep.jobs import Job, make_all
@@ -195,6 +196,11 @@ def test_spread_clips_and_sampler_stay_inside_their_stores():
     assert stores[0].asked.count(0) >= 1
     with pytest.raises(CobeError, match="shorter than one clip"):
         models._clip_sampler([Fake(63)])
+    many = [Fake(63), *(Fake(164) for _ in range(50))]  # more of them than clips
+    assert len(models.spread_clips(many, 25)) == 25
+    starts = np.concatenate([store.asked for store in many])
+    assert len(set(starts.tolist())) > 15  # not the first second of each
+    assert many[0].asked == []
 
 
 def test_workers_do_not_announce_reuse(tmp_path, capsys):

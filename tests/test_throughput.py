@@ -137,6 +137,9 @@ def test_projected_hours():
             "step_s": 1.0,
             "flop_per_s": [1e9, 4e9],
             "device": "cpu",
+            "threads": 1,
+            "batch_size": 2,
+            "n_layers": 1,
             **{name: [value, value] for name, value in PUBLISHED_RECIPE.items()},
         }
     )
@@ -150,8 +153,12 @@ def test_projected_hours():
     assert "hidden 16, 64" in hours.assumption[0]
     with pytest.raises(CobeError, match="no measured row in bf16, only in fp32"):
         project_hours([Cell(0, 16, 1, 2, "bf16")], cfg, VQVAE, rows)
-    for name, values in (("device", ["cpu", "H100"]), ("attention", ["eager", "sdpa"])):
-        with pytest.raises(CobeError, match=f"differ in {name} .*one recipe"):
+    for name, values in (
+        ("device", ["cpu", "H100"]),
+        ("batch_size", [2, 64]),
+        ("attention", ["eager", "sdpa"]),
+    ):
+        with pytest.raises(CobeError, match=f"differ in {name} .*and recipe"):
             project_hours(cells, cfg, VQVAE, rows.assign(**{name: values}))
     with pytest.raises(CobeError, match="no row was measured"):
         project_hours(cells, cfg, VQVAE, rows.assign(step_s=np.nan))

@@ -229,3 +229,16 @@ def test_a_file_without_runs_is_refused(tmp_path):
     assert timeseries_shapes(path) == {}
     with pytest.raises(CobeError, match="no run of task shinobi"):
         column_labels(path)
+
+
+def test_an_array_of_another_session_in_a_group_is_not_read(path):
+    with h5py.File(path, "a") as file:
+        (session, *_) = file
+        (name, *_) = file[session]
+        own = np.asarray(file[session][name])
+        run = int(name.split("_run-")[1].split("_")[0])
+        # sorts before the run's own
+        stray = f"ses-000_task-shinobi_run-{run}_timeseries"
+        file[session].create_dataset(stray, data=np.full_like(own, 7.0))
+    subject = next(iter(timeseries_shapes(path)))[0]
+    np.testing.assert_array_equal(read_timeseries(path, (subject, session, run)), own)

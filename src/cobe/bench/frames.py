@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import stable_retro as retro
 
-from cobe.core.config import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_STRIDE
 from cobe.core.parallel import map_processes
 from cobe.core.seeds import rng_for
+from cobe.core.timing import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_STRIDE
 from cobe.stimulus.bk2 import BUTTONS, read_bk2
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.playback import decode

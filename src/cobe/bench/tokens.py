@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from cobe.bench.rows import cpu_seconds, row
-from cobe.core.config import CLIP_SPAN_FRAMES, VQVAEConfig
+from cobe.core.config import VQVAEConfig
 from cobe.core.seeds import rng_for
+from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames, write_frames
 from cobe.video.device import torch_threads
 from cobe.video.tokens import tokenize, tokenize_stores

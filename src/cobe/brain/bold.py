@@ -232,6 +232,9 @@ def _header_of(image) -> NiftiHeader:
 
 def _load_mask(run: Run) -> nib.Nifti1Image:
     mask_img = load_nifti(run.mask)
+    voxels = np.asarray(mask_img.dataobj)
+    if not np.isfinite(voxels).all():  # outside, where "not zero" would take it as inside
+        mask_img = nib.Nifti1Image(np.where(np.isfinite(voxels), voxels, 0), mask_img.affine)
     if not np.any(mask_img.dataobj):
         raise CobeError(f"{run.mask}: the brain mask is empty; get it again")
     return mask_img

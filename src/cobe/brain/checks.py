@@ -7,15 +7,18 @@ on every dataset: what does not fit is reported and left out, with a guess at wh
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from pathlib import PurePosixPath
 
 import numpy as np
 
+from cobe.brain.corrections import CORRECTIONS, swapped
 from cobe.brain.files import NiftiHeader
-from cobe.brain.layout import RunKey
+from cobe.brain.layout import TASK, RunKey
 from cobe.brain.records import Repetition, Run
 
 REPLAY_TOLERANCE_S = 0.5
@@ -24,6 +27,11 @@ TAIL_S = (-4.0, 70.0)
 # 95 % of the runs end within 24.4 s after the last play.
 USUAL_TAIL_S = (0.0, 30.0)
 SAME_GRID_MM = 1.0
+
+_REPLAY_NAME = re.compile(
+    rf"(sub-[A-Za-z0-9]+)_(ses-[A-Za-z0-9]+)_task-{TASK}_run-(\d+)_level-([\w-]+)_rep-\d+\.bk2"
+)
+_OF_ANOTHER = "by its name of another play than"
 
 
 def tail_fits(tail_s: float) -> bool:
@@ -89,6 +97,85 @@ def unique_replays(runs: list[Run]) -> list[Run]:
         )
         for run in runs
     ]
+
+
+def check_name(repetition: Repetition, named: PurePosixPath | None, key: RunKey) -> Repetition:
+    """The repetition; without its replay where that is named for another play.
+
+    The name that counts is the one in the events, before any known swap of replays, and events
+    that were moved keep naming their own run; either may have been put right in this copy.
+
+    Parameters
+    ----------
+    repetition : Repetition
+    named : PurePosixPath or None
+        Replay that the events name.
+    key : tuple
+        Subject, session and run of the events table that names it.
+    """
+    if named is None or not repetition.has_replay:
+        return repetition
+    names = [named]
+    run_numbers = {key[2]}
+    for correction in CORRECTIONS:
+        if (correction.subject, correction.session) == key[:2]:
+            names += [swapped(named, correction)] if any(correction.swap) else []
+            run_numbers |= {e for e, bold in correction.events_to_bold if bold == key[2]}
+    found = [match for name in names if (match := _REPLAY_NAME.fullmatch(name.name))]
+    level = repetition.level.split("-")[0]
+    if not found or any(
+        match.group(1, 2) == key[:2]
+        and int(match[3]) in run_numbers
+        and match[4].split("-")[0] == level
+        for match in found
+    ):
+        return repetition
+    play = f"{key[0]} {key[1]} run {key[2]}, level {repetition.level}"
+    return replace(repetition, why=f"{repetition.bk2}: {_OF_ANOTHER} {play}")
+
+
+def misnamed_replays(runs: list[Run]) -> list[str]:
+    """Replays that the events of one play name and that are named for another one."""
+    return [
+        f"{run.name} row {r.row}: {r.why}; not used"
+        for run in runs
+        for r in run.repetitions
+        if _OF_ANOTHER in r.why
+    ]
+
+
+def copied_replays(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Nobody plays the same twice: of replays with one content under several names none is used.
+
+    Returns
+    -------
+    runs : list of Run
+    findings : list of str
+    """
+    holders = defaultdict(set)
+    for run in runs:
+        for r in run.repetitions:
+            for content in r.content:
+                holders[content].add(r.bk2)
+    groups = {frozenset(paths) for paths in holders.values() if len(paths) > 1}
+    others = {path: sorted(group - {path}) for group in groups for path in group}
+    checked = [
+        with_repetitions(
+            run,
+            tuple(
+                replace(r, why=f"{r.bk2}: the same content as {others[r.bk2][0]}")
+                if r.has_replay and r.bk2 in others
+                else r
+                for r in run.repetitions
+            ),
+        )
+        for run in runs
+    ]
+    findings = [
+        f"{', '.join(map(str, paths))}: replays of one content; which play is it of? none is used"
+        for paths in sorted(map(sorted, groups))
+    ]
+    return checked, findings
 
 
 def with_repetitions(run: Run, repetitions: tuple[Repetition, ...]) -> Run:

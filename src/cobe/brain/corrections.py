@@ -60,7 +60,7 @@ CORRECTIONS = (
         "ses-007",
         "replays_swapped",
         "savestate size and start position of each are those of the other level",
-        swap=("_run-04_level-4_rep-04", "_run-04_level-5_rep-04"),
+        swap=("_run-04_level-4_rep-04.bk2", "_run-04_level-5_rep-04.bk2"),
     ),
     Correction(
         "sub-02",

@@ -22,17 +22,18 @@ from cobe.brain.corrections import (
     swapped,
 )
 from cobe.brain.events import Event, read_events
-from cobe.brain.files import NOT_DOWNLOADED, read_json, why_absent
+from cobe.brain.files import NOT_DOWNLOADED, annex_key, read_json, why_absent
 from cobe.brain.inventory import as_json, as_text
 from cobe.brain.records import CorrectionStatus, Dataset, Repetition, Run
 from cobe.brain.scan import Series, scan_run
-from cobe.core.config import FRAME_RATE_HZ
 from cobe.core.errors import CobeError
 from cobe.core.progress import progress
+from cobe.core.timing import FRAME_RATE_HZ
 from cobe.stimulus.bk2 import read_bk2
 
 NO_REPLAY = "no replay: the events name none"
 SOURCES = ("fmriprep", "timeseries")
+DEFAULT_ATLAS = "cneuromod26"
 
 
 def read_dataset(
@@ -55,7 +56,8 @@ def read_dataset(
     Checked are: content there and not only a link; the NIfTI file as long as its header promises;
     volumes, TR, grid of the mask and rows of the confounds against each other, the grid of the
     BOLD against the other runs of the subject; each replay against the duration of its event
-    (0.5 s); the end of BOLD against the end of the last play (-4 to 70 s). Where two runs of a
+    (0.5 s), its name against the row that names it, and its content against the other replays; the
+    end of BOLD against the end of the last play (-4 to 70 s). Where two runs of a
     session fail the last one, or its events fit rotated and not as filed, the whole session is in
     doubt. Whether a replay ends as a play ends needs the ROM: `cobe.brain.endings.check_endings`.
 
@@ -72,7 +74,7 @@ def read_dataset(
         extracted series ("timeseries").
     atlas : str or None
         Atlas of the extracted series, as in the file names ("cneuromod26", "Schaefer18"); None:
-        parcels before voxels, the atlas that is there for most subjects, the first by name.
+        parcels before voxels, the atlas that is there for most subjects, the lab's own.
     corrections : bool
         Apply the known corrections, where the data do not contradict them.
     without : collection of str
@@ -123,16 +125,22 @@ def read_dataset(
         swap = swaps.get(source_key[:2])
         run = replace(
             scan.run,
-            repetitions=tuple(_repetition(play, folders.raw, swap) for play in plays),
+            repetitions=tuple(
+                checks.check_name(_repetition(play, folders.raw, swap), play.replay, source_key)
+                for play in plays
+            ),
             excluded=excluded is not None,
             corrected=f"events of run {source_key[2]}: {moved.evidence}" if moved else "",
         )
         problems = [problem, *scan.problems, grids.get(key, "")]
         runs.append(checks.judge(run, [reason for reason in problems if reason]))
-    runs, doubts = checks.doubt_sessions(checks.unique_replays(runs))
+    runs, copies = checks.copied_replays(checks.unique_replays(runs))
+    runs, doubts = checks.doubt_sessions(runs)
     findings = (
         *([task_problem] if task_problem else []),
         *doubts,
+        *checks.misnamed_replays(runs),
+        *copies,
         *checks.swapped_replays(runs),
         *checks.cut_runs(runs),
     )
@@ -145,7 +153,8 @@ def _series_by_subject(
 ) -> dict[str, Series]:
     """The file of extracted series of every subject; what is in it only where that is wanted.
 
-    All subjects have the same atlas: parcels before voxels, what is there for most, then by name.
+    All subjects have the same atlas: parcels before voxels, what is there for most, then the
+    lab's own, then by name. Series in another space than the one asked for are not taken.
     """
     if folder is None and atlas is None:
         return {}
@@ -153,32 +162,45 @@ def _series_by_subject(
     from cobe.brain.timeseries import entities
 
     files = layout.timeseries_files(folder) if folder else {}
-    there = Counter()
+    named, there = Counter(), Counter()
     for path in (path for paths in files.values() for path in paths):
-        there[entities(path).get("atlas", "")] += not why_absent(path)
-    names = sorted(set(there) - {""})
+        known = entities(path)
+        in_space = known["space"] == space
+        named[known.get("atlas", "")] += in_space
+        there[known.get("atlas", "")] += in_space and not why_absent(path)
+    names = sorted(set(named) - {""})
     if atlas is None:
-        atlas = max(names, key=there.get, default="")
+        atlas = max(names, key=lambda n: (there[n], named[n], n == DEFAULT_ATLAS), default="")
     elif atlas not in names:
         raise CobeError(f"atlas {atlas!r}: no series of it; there are {', '.join(names) or 'none'}")
     chosen = {}
     for subject, paths in files.items():
-        ranked = sorted(
-            (path for path in paths if entities(path).get("atlas", "") == atlas),
-            key=lambda path: entities(path)["space"] != space,
-        )
-        if ranked:
-            chosen[subject] = _open_series(ranked[0]) if read else Series(ranked[0], {})
+        spaces = {
+            known["space"]: path
+            for path in paths
+            if (known := entities(path)).get("atlas", "") == atlas
+        }
+        if space in spaces:
+            path = spaces[space]
+            chosen[subject] = _open_series(path) if read else Series(path, {})
+        elif spaces:
+            why = (
+                f"extracted series of {subject} are in space {', '.join(sorted(spaces))}, not in "
+                f"{space}: choose with --space (COBE_SPACE)"
+            )
+            chosen[subject] = Series(None, {}, why)
     return chosen
 
 
 def _open_series(path: Path) -> Series:
-    from cobe.brain.timeseries import timeseries_shapes
+    from cobe.brain.timeseries import column_labels, label_image, timeseries_shapes
 
     if why := why_absent(path):
         return Series(path, {}, why)
     try:
-        return Series(path, timeseries_shapes(path))
+        shapes = timeseries_shapes(path)
+        column_labels(path, label_image(path))
+        return Series(path, shapes)
     except CobeError as error:
         return Series(path, {}, str(error))
 
@@ -214,7 +236,8 @@ def _events_source(key, scans, events, active) -> tuple[layout.RunKey, Correctio
         if other[:2] == key[:2] and plays and scan.run.n_trs:
             last_s = max(play.onset_s + play.duration_s for play in plays)
             as_filed.append(checks.tail_fits(scan.run.n_trs * scan.run.tr_s - last_s))
-    if as_filed and all(as_filed):
+    # Only the whole session tells: a single run may fit the events of another one by chance.
+    if len(as_filed) == len(correction.events_to_bold) and all(as_filed):
         return key, None  # this copy of the dataset was put right at its source
     to_events = {bold: source for source, bold in correction.events_to_bold}
     return (*key[:2], to_events.get(key[2], key[2])), correction
@@ -265,8 +288,9 @@ def _repetition(play: Event, raw: Path, swap: Correction | None) -> Repetition:
 
 
 def _check_replay(made: Repetition, path: Path) -> Repetition:
+    key = annex_key(path)
     if why := why_absent(path):
-        return replace(made, bk2=path, why=why)
+        return replace(made, bk2=path, why=why, content=(key,) if key else ())
     try:
         movie = read_bk2(path)
     except CobeError as error:
@@ -276,7 +300,10 @@ def _check_replay(made: Repetition, path: Path) -> Repetition:
     if not checks.replay_fits(length_s, made.duration_s):
         why = f"{path}: a replay of {length_s:.1f} s for a play of {made.duration_s:.1f} s"
     skip = made.row == 0 and movie.game.startswith("Shinobi")
-    return replace(made, bk2=path, why=why, skip_first_line=skip, replay_s=length_s)
+    content = (movie.digest, key) if key else (movie.digest,)
+    return replace(
+        made, bk2=path, why=why, skip_first_line=skip, replay_s=length_s, content=content
+    )
 
 
 def main(arguments=None) -> int:

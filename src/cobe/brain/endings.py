@@ -7,7 +7,7 @@ from dataclasses import replace
 from cobe.brain.checks import with_repetitions
 from cobe.brain.records import Dataset
 from cobe.core.errors import CobeError
-from cobe.core.parallel import map_processes
+from cobe.stimulus.apart import map_surviving
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.playback import check_rom, ending
 
@@ -23,7 +23,8 @@ def check_endings(dataset: Dataset, workers: int | None = None) -> Dataset:
     ----------
     dataset : Dataset
     workers : int or None
-        Processes; None: as many as there are cores.
+        Processes; None: as many as there are cores. A replay that crashes the emulator takes its
+        process along and is reported like any other; a single worker asked for is this process.
 
     Returns
     -------
@@ -48,7 +49,14 @@ def check_endings(dataset: Dataset, workers: int | None = None) -> Dataset:
     ]
     if jobs:
         check_rom(read_bk2(jobs[0][0]).game, dataset.folders.stimuli)
-    checked = map_processes(_check, jobs, desc="playing", unit="replay", workers=workers)
+    apart = workers is None
+    checked = map_surviving(
+        _check, jobs, desc="playing", unit="replay", workers=workers, apart=apart
+    )
+    checked = [
+        f"{job[0]}: cannot be played: {why}" if isinstance(why, CobeError) else why
+        for job, why in zip(jobs, checked, strict=True)
+    ]
     reasons = {job[0]: why for job, why in zip(jobs, checked, strict=True)}
     runs, findings = [], list(dataset.findings)
     for run in dataset.runs:

@@ -62,6 +62,9 @@ def read_events(path: Path) -> tuple[Event, ...]:
     except (OSError, ValueError, pd.errors.ParserError) as error:
         reason = " ".join(str(error).split())
         raise CobeError(f"{path}: not readable as a table ({reason}); get it again") from error
+    # pandas takes what the header has no column for as an index, and shifts all the others.
+    if len(table) and not isinstance(table.index, pd.RangeIndex):
+        raise CobeError(f"{path}: rows have more cells than the header has columns; correct it")
     missing = {"onset", "duration", "level", "stim_file"} - set(table.columns)
     if missing:
         raise CobeError(f"{path}: no column {', '.join(sorted(missing))}; get it again")

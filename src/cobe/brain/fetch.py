@@ -10,18 +10,17 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from cobe.brain.environment import SECRETS, environment, identity
 from cobe.brain.files import why_absent
 from cobe.core.errors import CobeError
 
 BASE_VARIABLE = "COBE_FETCH_BASE"
 BASE = "https://github.com/courtois-neuromod"
 S3_HOST = "s3.unf-montreal.ca"
-SECRETS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 RAW, FMRIPREP, TIMESERIES = "shinobi", "shinobi.fmriprep", "shinobi.timeseries"
 # Play and BOLD of these have been open since 2024; those of sub-04 are shared on agreement.
 OPEN_SUBJECTS = ("sub-01", "sub-02", "sub-06")
@@ -61,8 +60,22 @@ class Part:
 
 
 def url_of(dataset: str) -> str:
-    """Where a dataset is cloned from: https, unless ``COBE_FETCH_BASE`` names another place."""
-    return f"{os.environ.get(BASE_VARIABLE, BASE).rstrip('/')}/{dataset}.git"
+    """Where a dataset is cloned from: https, unless ``COBE_FETCH_BASE`` names another place.
+
+    Raises
+    ------
+    CobeError
+        There is a password in that name: it would be shown, and kept in the clone.
+    """
+    base = os.environ.get(BASE_VARIABLE, BASE)
+    scheme, _, place = base.partition("://")
+    user = place.rpartition("@")[0]
+    if user and (scheme.lower().startswith("http") or ":" in user):
+        raise CobeError(
+            f"{BASE_VARIABLE}: holds a user name or password, which would be shown and stored; "
+            "take it out and leave it to a credential helper of git"
+        )
+    return f"{base.rstrip('/')}/{dataset}.git"
 
 
 def annex_file(path: Path) -> AnnexFile:
@@ -242,19 +255,14 @@ class DataLad:
     def __init__(self, with_keys: bool, say: Callable[[str], None]):
         self._say = say
         self._secrets = [os.environ[name] for name in SECRETS if os.environ.get(name)]
-        env = dict(os.environ)
-        env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", "")])
-        # never a prompt for a name or password in the middle of the night
-        env |= {"GIT_TERMINAL_PROMPT": "0", "DATALAD_UI_PROGRESSBAR": "none"}
-        if not with_keys:
-            env = {name: value for name, value in env.items() if name not in SECRETS}
+        env = environment(with_keys)
         for name in ("datalad", "git-annex", "git"):
             if shutil.which(name, path=env["PATH"]) is None:
                 raise CobeError(
                     f"{name}: not found; install it (git by your system, the others by "
                     "pip install datalad git-annex) and run again"
                 )
-        self._env = env | _identity(env)
+        self._env = env | identity(env)
 
     def clone(self, dataset: str, path: Path) -> None:
         """Clone a dataset, without any content and any sub-dataset; one that is there is kept.
@@ -344,37 +352,28 @@ class DataLad:
             text=True,
             errors="replace",
         ) as process:
-            for line in process.stdout:
-                line = line.rstrip()
-                for secret in self._secrets:
-                    line = line.replace(secret, "***")
-                lines.append(line)
-                if not quiet:
-                    self._say(f"    {line}")
+            try:
+                for line in process.stdout:
+                    line = line.rstrip()
+                    for secret in self._secrets:
+                        line = line.replace(secret, "***")
+                    lines.append(line)
+                    if not quiet:
+                        self._say(f"    {line}")
+            except BaseException:  # nothing goes on behind the back of a user who ended this
+                process.terminate()
+                raise
         return process.returncode, lines
 
 
 def keys_folder(clone: Path) -> Path:
-    """Where git-annex keeps a copy of the keys of a clone's remotes."""
+    """Where a git-annex that knows no ``annex.cachecreds`` keeps a copy of the keys of a clone."""
     return clone / ".git" / "annex" / "creds"
 
 
 def forget_keys(clone: Path) -> None:
     """Remove the copy of the keys that git-annex keeps in a clone for later."""
     shutil.rmtree(keys_folder(clone), ignore_errors=True)
-
-
-def _identity(env: dict) -> dict:
-    """Name and address for git-annex's own records, where the user gave git none."""
-    asked = subprocess.run(
-        ["git", "config", "user.email"], capture_output=True, env=env, check=False
-    )
-    if asked.returncode == 0 or env.get("GIT_AUTHOR_EMAIL"):
-        return {}
-    roles = ("AUTHOR", "COMMITTER")
-    return {f"GIT_{role}_NAME": "cobe fetch" for role in roles} | {
-        f"GIT_{role}_EMAIL": "cobe@localhost" for role in roles
-    }
 
 
 def _remove_clone(path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
+import re
 import shlex
 import zlib
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ _NIFTI_ERRORS = (
 )
 NOT_DOWNLOADED = "not downloaded: "
 _POINTER_STARTS = (b"/annex/objects/", b"version https://git-lfs")
+# No shorter checksum is one; the suffix is that of the file.
+_ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s\d+--[0-9a-f]{32,}[^/]*")
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -65,6 +69,23 @@ def why_absent(path: Path) -> str:
     if link_as_text or start.startswith(_POINTER_STARTS):
         return f"{NOT_DOWNLOADED}{get_line(path)}"
     return "" if start else f"{path}: empty file; get it again"
+
+
+def annex_key(path: Path) -> str:
+    """The git-annex key of a file, there or only a link; "" where none states a checksum.
+
+    It is the last part of the target of the link, or of the text of a pointer file, and reads
+    ``MD5E-s<bytes>--<checksum><suffix>``: files of one key have one content.
+    """
+    if path.is_symlink():
+        target = os.readlink(path)
+    elif path.is_file() and os.access(path, os.R_OK):
+        with path.open("rb") as file:
+            target = file.read(500).decode("utf-8", "replace").partition("\n")[0]
+    else:
+        return ""
+    found = _ANNEX_KEY.fullmatch(target.rsplit("/", 1)[-1])
+    return found[0] if found else ""
 
 
 def dataset_root(path: Path) -> Path:
@@ -119,6 +140,8 @@ def read_nifti_header(path: Path) -> NiftiHeader:
         if len(shape) == 4:
             unit = header.get_xyzt_units()[1]
             tr_s = float(header.get_zooms()[3]) * _SECONDS.get(unit, 1.0)
+        if header.get_data_dtype().kind not in "iuf":
+            raise ValueError(f"voxels of type {header.get_data_dtype()}")
         expected = int(image.dataobj.offset) + math.prod(shape) * header.get_data_dtype().itemsize
         found = _content_bytes(path, expected)
     except (*_NIFTI_ERRORS, AttributeError, KeyError) as error:

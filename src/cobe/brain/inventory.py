@@ -18,7 +18,8 @@ PARTS = ("raw", "fmriprep", "anat", "stimuli", "timeseries")
 def downloads(dataset: Dataset) -> list[tuple[str, int]]:
     """What to type for the content that is only a link yet, and how many files each line gets.
 
-    One line per subject and kind of file, with patterns that the shell fills in.
+    One line per subject and kind of file, with patterns that the shell fills in. The patterns also
+    name the files that `not_needed` counts, which no run can use.
     """
     lines = Counter()
     stimuli = dataset.raw / "stimuli"
@@ -31,6 +32,37 @@ def downloads(dataset: Dataset) -> list[tuple[str, int]]:
             folder = "/".join(folders[len(root.parts) :])
             lines[f"cd {_quoted(root)} && datalad get {folder}/{pattern}"] += 1
     return list(lines.items())
+
+
+def download_notes(dataset: Dataset) -> tuple[str, list[str]]:
+    """What the lines of `downloads` are, and the lines with their number of files."""
+    title = "lines to type for what is not downloaded"
+    if n := not_needed(dataset):
+        title += f" (they also name {n} files of runs excluded or without events, not counted)"
+    return title, [f"{line}   # {n} files" for line, n in downloads(dataset)]
+
+
+def not_needed(dataset: Dataset) -> int:
+    """Files of BOLD that are only links yet, of runs that are excluded or have no events."""
+    return sum(
+        why_absent(path).startswith(NOT_DOWNLOADED)
+        for run in dataset.runs
+        for path in (() if wanted(run) else (run.bold, run.mask, run.confounds))
+        if path and dataset.source != "timeseries"
+    )
+
+
+def wanted(run: Run) -> bool:
+    """Whether a run could be used if all that is a link only were downloaded."""
+    return not run.excluded and bool(run.repetitions or f"events {NOT_DOWNLOADED}" in run.why)
+
+
+def listing_line(folder, space: str = layout.SPACE, source: str = "fmriprep", atlas="") -> str:
+    """What to type for the inventory of a folder."""
+    line = f"python -m cobe.brain.dataset {shlex.quote(str(folder))}"
+    line += f" --source {source}" if source != "fmriprep" else ""
+    line += f" --space {shlex.quote(space)}" if space != layout.SPACE else ""
+    return line + (f" --atlas {shlex.quote(atlas)}" if atlas else "")
 
 
 def _quoted(folder: Path) -> str:
@@ -48,11 +80,16 @@ def _annexed(dataset: Dataset):
             if repetition.bk2:
                 yield folders.raw, repetition.bk2, "*.bk2"
     if dataset.source == "timeseries":
-        for path in sorted({run.timeseries for run in dataset.runs if run.timeseries}):
+        # Only here: it brings nilearn's atlases along, which take longer than a listing.
+        from cobe.brain.timeseries import find_dseg
+
+        for path in sorted({r.timeseries for r in dataset.runs if r.timeseries and wanted(r)}):
             yield folders.timeseries, path, path.name
+            if dseg := find_dseg(path):
+                yield folders.timeseries, dseg, dseg.name
         return
     for kind in ("bold", "mask", "confounds"):
-        for run in dataset.runs:
+        for run in filter(wanted, dataset.runs):
             if path := getattr(run, kind):
                 rest = path.name.partition("_run-")[2].partition("_")[2]
                 yield folders.fmriprep, path, f"*_{rest}"
@@ -69,6 +106,7 @@ def as_json(dataset: Dataset) -> dict:
             for c in dataset.corrections
         ],
         "findings": list(dataset.findings),
+        "downloads_not_needed": not_needed(dataset),
         "downloads": [{"type": line, "files": n} for line, n in downloads(dataset)],
         "runs": [_run_as_json(run) for run in dataset.runs],
     }
@@ -105,10 +143,7 @@ def as_text(dataset: Dataset) -> str:
         ],
     )
     lines += _section("findings", list(dataset.findings))
-    lines += _section(
-        "lines to type for what is not downloaded",
-        [f"{line}   # {n} files" for line, n in downloads(dataset)],
-    )
+    lines += _section(*download_notes(dataset))
     unusable = sum(not run.usable for run in dataset.runs)
     lines += ["", f"{len(dataset.runs)} runs, {unusable} of them cannot be used"]
     for run in dataset.runs:

@@ -36,6 +36,9 @@ class Repetition:
         What was corrected, "" where nothing was.
     replay_s : float
         Length of the replay, input lines / 60 Hz; nan where it was not read.
+    content : tuple of str
+        What tells the content of the replay from that of others, as far as known: the digest of
+        its buttons and start state, and the checksum in its git-annex key.
     """
 
     row: int
@@ -47,6 +50,7 @@ class Repetition:
     skip_first_line: bool = False
     corrected: str = ""
     replay_s: float = math.nan
+    content: tuple[str, ...] = ()
 
     @property
     def has_replay(self) -> bool:

@@ -12,6 +12,8 @@ from cobe.brain.records import Run
 from cobe.core.errors import CobeError
 
 TR_TOLERANCE_S = 1e-3
+# Two days of scanning: a JSON that states more is damaged.
+MAX_VOLUMES = 100_000
 NO_FMRIPREP = "no fMRIPrep derivatives found: name their folder with --fmriprep"
 NO_TIMESERIES = "no extracted series found: name their folder with --timeseries"
 
@@ -20,7 +22,7 @@ NO_TIMESERIES = "no extracted series found: name their folder with --timeseries"
 class Series:
     """A file of extracted series: (n_trs, n_columns) of every run in it, or why it is unread."""
 
-    path: Path
+    path: Path | None
     shapes: dict[RunKey, tuple[int, int]]
     why: str = ""
 
@@ -111,8 +113,14 @@ def _read_sidecars(raw, derived, problems: list[str]) -> tuple[dict, dict]:
             if tr is not None and (isinstance(tr, bool) or not isinstance(tr, int | float)):
                 problems.append(f"{files['json']}: RepetitionTime {tr!r} is no number; correct it")
             shape = sidecar.get("dcmmeta_shape")
-            if isinstance(shape, list) and len(shape) == 4 and isinstance(shape[3], int):
-                volumes[f"{name} JSON"] = shape[3]
+            if isinstance(shape, list) and len(shape) == 4:
+                n = shape[3]
+                if isinstance(n, int) and 0 < n < MAX_VOLUMES:
+                    volumes[f"{name} JSON"] = n
+                else:
+                    problems.append(
+                        f"{files['json']}: dcmmeta_shape of {n!r:.20} volumes; correct it"
+                    )
     return tr_s, volumes
 
 

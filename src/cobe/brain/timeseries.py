@@ -70,15 +70,14 @@ def timeseries_shapes(path: Path) -> dict[RunKey, tuple[int, int]]:
             if not isinstance(group, h5py.Group):
                 continue
             for name, array in group.items():
-                match = _DATASET.search(name)
-                if match is None or match[1] != session or not isinstance(array, h5py.Dataset):
+                if not _is_series(session, name, array):
                     continue
                 if array.ndim != 2 or array.dtype.kind != "f":
                     raise CobeError(
                         f"{path}: {session}/{name} is {array.dtype} {array.shape}, not numbers "
                         "(volumes, parcels); get it again"
                     )
-                key = (subject, session, int(match[2]))
+                key = (subject, session, _run_of(name))
                 if key in shapes:
                     raise CobeError(f"{path}: two arrays for run {key[2]} of {session}")
                 shapes[key] = array.shape
@@ -89,6 +88,16 @@ def timeseries_shapes(path: Path) -> dict[RunKey, tuple[int, int]]:
             "same: get it again"
         )
     return shapes
+
+
+def _is_series(session: str, name: str, array) -> bool:
+    """Whether an array in the group of a session is the series of one of its runs."""
+    match = _DATASET.search(name)
+    return bool(match) and match[1] == session and isinstance(array, h5py.Dataset)
+
+
+def _run_of(name: str) -> int:
+    return int(_DATASET.search(name)[2])
 
 
 def read_timeseries(path: Path, key: RunKey, n_trs: int | None = None) -> np.ndarray:
@@ -130,8 +139,12 @@ def read_timeseries(path: Path, key: RunKey, n_trs: int | None = None) -> np.nda
             "out, or get the file again"
         )
     with _opened(path) as file:
-        names = [n for n in file[session] if (m := _DATASET.search(n)) and int(m[2]) == run]
-        bold = np.asarray(file[session][names[0]], dtype=np.float32)
+        (name_in_file,) = [
+            n
+            for n, array in file[session].items()
+            if _is_series(session, n, array) and _run_of(n) == run
+        ]
+        bold = np.asarray(file[session][name_in_file], dtype=np.float32)
     missing = np.isnan(bold).all(axis=0)
     partly = ~np.isfinite(bold).all(axis=0) & ~missing
     if partly.any():
@@ -231,11 +244,8 @@ def merged_labels(paths: list[Path]) -> nib.Nifti1Image:
     """
     merged = None
     for path in paths:
-        column_labels(path)
-        dseg = find_dseg(path)
-        if dseg is None or (why := why_absent(dseg)):
-            what = why if dseg else "no label image (_dseg.nii.gz) beside it"
-            raise CobeError(f"{path}: {what}; its columns cannot be placed in the brain")
+        dseg = label_image(path)
+        column_labels(path, dseg)
         image = load_nifti(dseg)
         labels = np.asarray(image.dataobj)
         if merged is None:
@@ -253,6 +263,21 @@ def merged_labels(paths: list[Path]) -> nib.Nifti1Image:
                 "they of the same atlas?"
             )
     return nib.Nifti1Image(merged.astype(np.int32), first.affine)
+
+
+def label_image(path: Path) -> Path:
+    """The label image beside a file of series, with its content.
+
+    Raises
+    ------
+    CobeError
+        It is missing or not downloaded.
+    """
+    dseg = find_dseg(path)
+    why = why_absent(dseg) if dseg else "no label image (_dseg.nii.gz) beside it"
+    if why:
+        raise CobeError(f"{path}: {why}; its columns cannot be placed in the brain")
+    return dseg
 
 
 def find_dseg(path: Path) -> Path | None:

@@ -6,12 +6,6 @@ from dataclasses import asdict, dataclass, replace
 
 from cobe.core.errors import CobeError
 
-FRAME_RATE_HZ = 60.0
-CLIP_FRAMES = 16
-FRAME_STRIDE = 4
-CLIP_SPAN_FRAMES = CLIP_FRAMES * FRAME_STRIDE
-TR_S = 1.49
-
 
 @dataclass(frozen=True)
 class Cell:

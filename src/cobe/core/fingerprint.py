@@ -10,9 +10,9 @@ from pathlib import Path
 
 PACKAGE = "cobe"
 # Where things are kept and how they are announced changes no result. Profiles and cells reach
-# a result through its parameters.
+# a result through its parameters; clocks do not.
 BLIND_TO = f"{PACKAGE}.core"
-SEEN_IN_IT = (f"{PACKAGE}.core.seeds",)
+SEEN_IN_IT = (f"{PACKAGE}.core.seeds", f"{PACKAGE}.core.timing")
 
 
 @cache
@@ -27,7 +27,7 @@ def fingerprint(module: str) -> str:
     Returns
     -------
     digest : str
-        SHA-256 in hex. Of `cobe.core` only the seeds count. Comments and docstrings
+        SHA-256 in hex. Of `cobe.core` only seeds and clocks count. Comments and docstrings
         do not.
     """
     seen: dict[str, str] = {}

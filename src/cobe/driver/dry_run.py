@@ -10,23 +10,17 @@ from pathlib import Path
 from cobe.brain import layout
 from cobe.brain.dataset import Dataset, read_dataset
 from cobe.brain.fetch import annex_file, size_text
-from cobe.brain.files import NOT_DOWNLOADED
-from cobe.brain.inventory import downloads
-from cobe.core.config import (
-    CLIP_FRAMES,
-    CLIP_SPAN_FRAMES,
-    FRAME_RATE_HZ,
-    PROFILES,
-    Cell,
-    Profile,
-    axis_cells,
-)
+from cobe.brain.files import NOT_DOWNLOADED, why_absent
+from cobe.brain.inventory import download_notes, listing_line, wanted
+from cobe.brain.timeseries import find_dseg
+from cobe.core.config import PROFILES, Cell, Profile, axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.paths import build_dir, data_dir, figures_dir
+from cobe.core.timing import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.encoding.splits import split_sessions
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import replayed, stimuli_with_rom, usable_runs
-from cobe.sweep.targets import source_there
+from cobe.sweep.targets import check_space, source_there
 from cobe.video.flops import total_flops, train_flops, vqvae_flops
 
 # compressed 128x128 frames of a detailed game, and the throughput assumed of one H100 (25 % of
@@ -97,7 +91,8 @@ def _real_data(profile: Profile, folder: Path) -> list[str]:
         for run in dataset.runs
         if not run.usable
     ]
-    lines += _some("runs left out", left_out, folder)
+    inventory = listing_line(folder, space, source)
+    lines += _some("runs left out", left_out, inventory)
     reasons = Counter(_kind(rep.why) for run in usable for rep in run.repetitions if rep.why)
     lines += [f"  repetitions without a replay, {why}: {n}" for why, n in reasons.most_common()]
     lines += [
@@ -105,32 +100,36 @@ def _real_data(profile: Profile, folder: Path) -> list[str]:
         for c in dataset.corrections
         if c.status != "absent"
     ]
-    lines += _some("findings", list(dataset.findings), folder)
-    wanted = [f"{line}   # {n} files" for line, n in downloads(dataset)]
-    lines += _some("lines to type for what is not downloaded", wanted, folder)
-    missing = [file for file in map(annex_file, _files(dataset)) if not file.present]
+    lines += _some("findings", list(dataset.findings), inventory)
+    lines += _some(*download_notes(dataset), inventory)
+    missing = [annex_file(path) for path in _files(dataset)]
     if missing:
         n_bytes = sum(file.n_bytes or 0 for file in missing)
         lines.append(f"  download: {len(missing)} files, {size_text(n_bytes)}")
+    if source == "fmriprep":
+        try:
+            check_space(folder, space, os.environ.get("COBE_ATLAS", ""))
+        except CobeError as error:
+            lines.append(f"parcels: cannot be made: {error}")
     return lines + _rom(dataset) + _video(profile, dataset) + _disk(profile, dataset)
 
 
 def _files(dataset: Dataset) -> list[Path]:
-    """Every file of BOLD and every key log that the dataset names."""
+    """Every file that is still to be downloaded: of BOLD and key logs, of runs of use."""
     paths = {rep.bk2 for run in dataset.runs for rep in run.repetitions}
-    for run in dataset.runs:
-        series = dataset.source == "timeseries"
-        paths |= {run.timeseries} if series else {run.bold, run.mask, run.confounds}
-    return sorted(path for path in paths if path is not None)
+    for run in filter(wanted, dataset.runs):
+        if dataset.source != "timeseries":
+            paths |= {run.bold, run.mask, run.confounds}
+        elif run.timeseries:
+            paths |= {run.timeseries, find_dseg(run.timeseries)}
+    return sorted(path for path in paths if path and why_absent(path).startswith(NOT_DOWNLOADED))
 
 
-def _some(title: str, entries: list[str], folder: Path) -> list[str]:
+def _some(title: str, entries: list[str], inventory: str) -> list[str]:
     lines = [f"  {len(entries)} {title}"] if entries else []
     lines += [f"    {entry}" for entry in entries[:N_SHOWN]]
     if len(entries) > N_SHOWN:
-        lines.append(
-            f"    ... and {len(entries) - N_SHOWN} more: python -m cobe.brain.dataset {folder}"
-        )
+        lines.append(f"    ... and {len(entries) - N_SHOWN} more: {inventory}")
     return lines
 
 
@@ -140,6 +139,12 @@ def _kind(why: str) -> str:
         return "not downloaded"
     if why.startswith("no replay"):
         return "none named in the events"
+    if why.startswith("no file"):
+        return "named in the events and not there"
+    if " by its name " in why:
+        return "named for another play"
+    if " named by " in why or ": the same content as " in why:
+        return "one replay for several plays"
     return "replay and play of different lengths" if " for a play of " in why else "unreadable"
 
 

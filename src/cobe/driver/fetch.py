@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import shlex
+import signal
 import sys
+import threading
 from pathlib import Path
 
 from cobe.brain import fetch
 from cobe.brain.fetch import FMRIPREP, RAW, TIMESERIES, DataLad, Part, size_text
+from cobe.brain.inventory import listing_line
 from cobe.brain.layout import SPACE
+from cobe.brain.timeseries import entities
 from cobe.core.artifacts import readable_os_errors
 from cobe.core.errors import CobeError
 from cobe.core.paths import data_dir
@@ -65,7 +71,7 @@ def main(arguments: list[str]) -> int:
     options = parse(arguments)
     try:
         dest = data_dir(options.dest)
-        with readable_os_errors(dest):
+        with readable_os_errors(dest), _ended_as_by_hand():
             return run(options, dest)
     except CobeError as error:
         print(f"cobe: {error}", file=sys.stderr)
@@ -73,6 +79,24 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("cobe: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def _ended_as_by_hand():
+    """A signal that ends the command, or a closed terminal, leaves nothing behind either."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may say what a signal does
+        return
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = {kind: signal.signal(kind, stop) for kind in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 def run(options: argparse.Namespace, dest: Path) -> int:
@@ -84,6 +108,7 @@ def run(options: argparse.Namespace, dest: Path) -> int:
     subjects = list(dict.fromkeys(options.subject))
     for subject in subjects:
         fetch.check_access(subject)
+    fetch.url_of(RAW)  # a password in it is refused before anything is shown
     print(
         ACCESS.format(open=", ".join(fetch.OPEN_SUBJECTS), closed=", ".join(fetch.CLOSED_SUBJECTS))
     )
@@ -108,19 +133,19 @@ def _fetch(options, subjects, clones, derived, datalad: DataLad, closed: bool) -
     stimuli = True
     if not options.dry_run:
         for name, path in clones.items():
-            print(f"  datalad clone {fetch.url_of(name)} {path}", flush=True)
+            print(f"  datalad clone {fetch.url_of(name)} {_quoted(path)}", flush=True)
             datalad.clone(name, path)
             if closed:
                 datalad.enable_s3(path)
-        print(f"  cd {clones[RAW]} && datalad get -n stimuli", flush=True)
+        print(f"  cd {_quoted(clones[RAW])} && datalad get -n stimuli", flush=True)
         stimuli = datalad.install_stimuli(clones[RAW])
     parts = _parts(options, subjects, clones, derived)
     n_bytes = _print_sizes(parts)
     if options.dry_run:
         for part in parts:
             if part.missing:
-                names = " ".join(str(f.path.relative_to(part.clone)) for f in part.missing)
-                print(f"  cd {part.clone} && datalad get -J{options.jobs} {names}")
+                names = shlex.join(str(f.path.relative_to(part.clone)) for f in part.missing)
+                print(f"  cd {_quoted(part.clone)} && datalad get -J{options.jobs} {names}")
         return 0
     fetch.check_disk(clones[RAW].parent, n_bytes)
     problems = [] if stimuli else [f"{clones[RAW] / 'stimuli'}: sub-dataset not installed"]
@@ -137,8 +162,11 @@ def _fetch(options, subjects, clones, derived, datalad: DataLad, closed: bool) -
             print(f"  ... and {len(problems) - 20} more", file=sys.stderr)
         print("run the same command again to go on with these", file=sys.stderr)
         return 1
-    source = " --source timeseries" if options.timeseries else ""
-    print(f"all there; see it: python -m cobe.brain.dataset {clones[RAW].parent}{source}")
+    source = "timeseries" if options.timeseries else "fmriprep"
+    line = listing_line(clones[RAW].parent, options.space, source, _atlas(options, parts))
+    print(f"all there; see it: {line}")
+    if options.space != SPACE:
+        print(f"and set COBE_SPACE={shlex.quote(options.space)} for the pipeline")
     return 0
 
 
@@ -152,6 +180,18 @@ def _parts(options, subjects: list[str], clones: dict[str, Path], derived: str) 
         else:
             parts += fetch.fmriprep_parts(clones[derived], subject, sessions, options.space)
     return [*parts, fetch.stimuli_part(clones[RAW])]
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+def _atlas(options, parts: list[Part]) -> str:
+    """What the names of the series call their atlas; "" for voxels and without series."""
+    if not options.timeseries:
+        return ""
+    names = (file.path for part in parts for file in part.files if file.path.suffix == ".h5")
+    return next((entities(path).get("atlas", "") for path in names), "")
 
 
 def _print_sizes(parts: list[Part]) -> int:
@@ -174,8 +214,8 @@ def _describe_unseen(options, subjects, clones, missing) -> None:
     """Commands and rough sizes where there is no clone yet."""
     for name, path in clones.items():
         state = "" if name in missing else "   (there already)"
-        print(f"  datalad clone {fetch.url_of(name)} {path}{state}")
-    print(f"  cd {clones[RAW]} && datalad get -n stimuli")
+        print(f"  datalad clone {fetch.url_of(name)} {_quoted(path)}{state}")
+    print(f"  cd {_quoted(clones[RAW])} && datalad get -n stimuli")
     total = 0.0
     for subject in subjects:
         n_sessions = min(options.sessions or 99, fetch.N_SESSIONS[subject])

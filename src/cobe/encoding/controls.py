@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from sklearn.decomposition import PCA
 
-from cobe.core.config import CLIP_SPAN_FRAMES
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for, seed_for
+from cobe.core.timing import CLIP_SPAN_FRAMES
 
 N_BUTTONS = 12
 CHUNK_CLIPS = 256

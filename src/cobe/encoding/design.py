@@ -281,14 +281,23 @@ def stack_rows(runs_x, rows, delays, dtype):
         What was subtracted.
     """
     n_features, end = np.shape(runs_x[0])[1], 0
-    stacked = np.empty((sum(map(len, rows)), len(delays) * n_features), dtype)
+    shift = np.concatenate(
+        [_mean(runs_x, [r - d for r in rows], dtype) for d in delays],
+    )
+    stacked = np.empty((sum(map(len, rows)), len(shift)), dtype)
     for x, r in zip(runs_x, rows, strict=True):
         begin, end = end, end + len(r)
         for k, d in enumerate(delays):
-            stacked[begin:end, k * n_features : (k + 1) * n_features] = _take(x, r - d)
-    shift = stacked.mean(axis=0)
-    stacked -= shift
+            here = slice(k * n_features, (k + 1) * n_features)
+            stacked[begin:end, here] = _take(x, r - d) - shift[here]
     return stacked, shift
+
+
+def _mean(runs, rows, dtype):
+    """Mean over rows of all runs: float64 where a run is, since that is what must be taken off."""
+    wide = np.result_type(dtype, *(np.asarray(run).dtype for run in runs))
+    total = sum(_take(run, r).sum(axis=0, dtype=wide) for run, r in zip(runs, rows, strict=True))
+    return (total / sum(map(len, rows))).astype(wide)
 
 
 def _take(array, rows):
@@ -307,13 +316,12 @@ def centred_responses(runs_y, rows, missing, dtype):
     stacked : array of shape (n_rows of all runs, n_targets)
     shift : array of shape (n_targets,)
     """
+    shift = np.where(missing, 0, _mean(runs_y, rows, dtype))
     stacked, end = np.empty((sum(map(len, rows)), len(missing)), dtype), 0
     for y, r in zip(runs_y, rows, strict=True):
         begin, end = end, end + len(r)
-        stacked[begin:end] = _take(y, r)
+        stacked[begin:end] = _take(y, r) - shift
     stacked[:, missing] = 0
-    shift = stacked.mean(axis=0)
-    stacked -= shift
     return stacked, shift
 
 

@@ -19,6 +19,7 @@ from cobe.encoding.moments import (
     quadratic_forms,
     summed,
     total,
+    widen,
 )
 
 BATCH_BYTES = 8 * 2**20  # near the caches: what is done to a batch is bound by memory
@@ -376,7 +377,8 @@ class Dual:
 
     def _decompose(self, train, held, scale):
         if scale is not self.scale or self.kernel is None:
-            scaled = self.x if scale is None else self.x * scale
+            # Offsets between runs cancel only below, when the kernel is centred.
+            scaled = widen(self.x if scale is None else self.x * scale)
             self.kernel, self.scale = scaled @ scaled.T, scale
         between = self.kernel[held][:, train]
         kernel = self.kernel[train][:, train]
@@ -385,4 +387,5 @@ class Dual:
         between = between - between.mean(dim=1, keepdim=True) - means + means.mean()
         kernel = kernel - means - means[:, None] + means.mean()
         unit = float(self.x[train].var(dim=0, correction=0).mean()) if self.relative else 1.0
-        return Basis(*eigh(kernel), unit or 1.0), between
+        values, vectors = (part.to(self.x.dtype) for part in eigh(kernel))
+        return Basis(values, vectors, unit or 1.0), between.to(self.x.dtype)

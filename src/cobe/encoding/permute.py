@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from cobe.encoding.folds import take
-from cobe.encoding.moments import eigh
+from cobe.encoding.moments import eigh, widen
 
 GEMM_COLUMNS = 1024
 
@@ -36,11 +36,15 @@ class RefitNull:
     """
 
     def __init__(self, y, split, order, equalise=False):
+        # r does not depend on the units of a target, underflow does
+        size = widen(y).square().mean(dim=0).sqrt()
+        y = (y / torch.where(size > 0, size, 1.0)).to(y.dtype)
         self.y, self.split, self.equalise = y, split, equalise
         self.order = torch.from_numpy(order).to(y.device)
         shape = (len(order), y.shape[1])
+        wide = widen(y[:0]).dtype
         self.product, self.power = (
-            torch.zeros(shape, dtype=y.dtype, device=y.device) for _ in range(2)
+            torch.zeros(shape, dtype=wide, device=y.device) for _ in range(2)
         )
         # Moves within runs leave the mean and variance of a whole run as they are. Of other
         # segments they do not: there the moved responses are centred again.
@@ -51,7 +55,7 @@ class RefitNull:
         if self.whole_runs:
             runs = y.split(np.bincount(split.run).tolist())
             self.measured = torch.cat([run - run.mean(dim=0) for run in runs])
-        self.total = torch.zeros(shape, dtype=y.dtype, device=y.device)
+        self.total = torch.zeros(shape, dtype=wide, device=y.device)
 
     def add(self, x, fold, penalties, column_weights=None):
         """Add one fold.
@@ -81,7 +85,8 @@ class RefitNull:
             hat_of = _hat_matrices(x_train * scale, x_test * scale)
             for penalty in np.unique(penalties[alike]):
                 kept = torch.from_numpy(alike[penalties[alike] == penalty]).to(x.device)
-                hat, fit_y, test_y = hat_of(penalty), self.y[:, kept], self.measured[:, kept]
+                hat, unit = hat_of(penalty)
+                fit_y, test_y = self.y[:, kept], self.measured[:, kept]
                 step = max(1, GEMM_COLUMNS // len(kept))
                 for begin in range(0, len(self.order), step):
                     moved = self.order[begin : begin + step].T
@@ -89,10 +94,11 @@ class RefitNull:
                     predicted = hat @ _rows(fit_y, moved[train_rows]).flatten(1)
                     predicted = predicted.view(len(test_rows), -1, len(kept))
                     measured = _rows(test_y, moved[test_rows])
-                    size[now, kept] = predicted.square().sum(dim=0)
-                    along[now, kept] = predicted.mul_(measured).sum(dim=0)
+                    size[now, kept] = widen(predicted.square().sum(dim=0)) * unit**2
+                    along[now, kept] = widen(predicted.mul_(measured).sum(dim=0)) * unit
                     if not self.whole_runs:
-                        total[now, kept] = _still(measured, segments).square_().sum(dim=0)
+                        still = _still(measured, segments).square_()
+                        total[now, kept] = widen(still.sum(dim=0))
         scale = torch.ones_like(size)
         if self.equalise:
             scale = torch.where(size > 0, len(test_rows) / size, 1.0)
@@ -102,7 +108,7 @@ class RefitNull:
 
     def r(self):
         """Pearson r over all held-out rows: float32 (n_permutations, n_targets), NaN unscored."""
-        total = self.measured.square().sum(dim=0) if self.whole_runs else self.total
+        total = widen(self.measured).square().sum(dim=0) if self.whole_runs else self.total
         return (self.product / (self.power * total).sqrt()).float().cpu().numpy()
 
 
@@ -121,16 +127,23 @@ def _rows(y, moved):
 
 
 def _hat_matrices(x, x_test):
-    """A function of the penalty: the matrix from training responses to test predictions.
+    """A function of the penalty: the matrix from training responses to test predictions, and a
+    factor that it lacks, so that a strong penalty does not make its squares vanish.
 
     Training responses need no centring, because the matrix has rows that sum to 0.
     """
-    x_mean = x.mean(dim=0)
-    x = x - x_mean
+    dtype, x, x_test = x.dtype, widen(x), widen(x_test)
+    x = x - x.mean(dim=0)
     if x.shape[1] <= len(x):
         values, vectors = eigh(x.T @ x)
         left, right = x_test @ vectors, (x @ vectors).T
     else:
         values, vectors = eigh(x @ x.T)
         left, right = x_test @ x.T @ vectors, vectors.T
-    return lambda penalty: (left / (values + penalty)) @ right
+
+    def hat_of(penalty):
+        hat = (left / (values + penalty)) @ right
+        unit = float(hat.abs().max()) or 1.0
+        return (hat / unit).to(dtype), unit
+
+    return hat_of

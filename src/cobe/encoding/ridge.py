@@ -19,6 +19,7 @@ from cobe.encoding.delays import check_delays, delayed_rows
 from cobe.encoding.design import build_design, check_alphas
 from cobe.encoding.engines import solve_himalaya
 from cobe.encoding.solver import Part, solve
+from cobe.encoding.splits import has_rows, is_no_label
 
 EDGE_SHARE = 0.1
 ENGINES = ("cobe", "himalaya")
@@ -110,7 +111,8 @@ class RidgeResult:
             rows = delayed_rows(~np.isnan(x).any(axis=1), self.delays_tr)
             stacked = np.concatenate([x[rows - d] for d in self.delays_tr], axis=1)
             y = np.full((len(x), self.weights.shape[1]), np.nan, self.weights.dtype)
-            y[rows] = stacked.astype(self.weights.dtype, copy=False) @ self.weights + self.intercept
+            # in double precision: what the intercept takes off again can be large
+            y[rows] = stacked.astype(float) @ self.weights.astype(float) + self.intercept
             predicted.append(y)
         return predicted
 
@@ -200,6 +202,12 @@ def fit(
     """
     grid = check_alphas(alphas)
     delays = check_delays(delays_tr)
+    groups = list(groups)
+    if any(has_rows(label) or is_no_label(label) for label in groups):
+        raise CobeError(
+            "groups: give one label per run, and none empty; labels per volume are for "
+            "cobe.encoding.evaluate"
+        )
     check_engine(engine, client, relative_alphas, device)
     candidates = None if bands is None else check_candidates(bands, band_weights, seed, engine)
     options = (grid, relative_alphas, bands, candidates)
@@ -213,11 +221,11 @@ def fit(
     low, high = solution.edges()
     warn_edges(grid, low.sum(), high.sum(), np.isfinite(solution.alphas).sum())
     weights = solution.weights.cpu().numpy()
-    # Shifts can be large beside what is left, so the intercept is put together in double precision.
+    # Shifts can be large beside what is left, so the intercept is in double precision.
     intercept = solution.intercept.cpu().numpy().astype(float) + y_shift - x_shift @ weights
     return RidgeResult(
         weights=weights,
-        intercept=intercept.astype(weights.dtype),
+        intercept=intercept,
         alphas=solution.alphas,
         cv_scores=solution.cv_scores,
         cv_mse=solution.cv_mse,
@@ -294,15 +302,15 @@ def check_engine(engine, client, relative_alphas, device):
             raise CobeError(f"{name}: not with engine 'himalaya'; {remedy} or use engine='cobe'")
 
 
-def warn_edges(grid, n_low, n_high, n_targets):
-    """Name the edge of the grid that more than a tenth of the targets chose."""
+def warn_edges(grid, n_low, n_high, n_fits, what="targets"):
+    """Name the edge of the grid that more than a tenth of the fits chose."""
     for n, edge, alpha, remedy in (
         (n_low, "lower", grid[0], "smaller"),
         (n_high, "upper", grid[-1], "larger"),
     ):
-        if n > EDGE_SHARE * n_targets:
+        if n > EDGE_SHARE * n_fits:
             warnings.warn(
-                f"alphas: {n} of {n_targets} targets chose {alpha:g}, the {edge} edge of the grid; "
+                f"alphas: {n} of {n_fits} {what} chose {alpha:g}, the {edge} edge of the grid; "
                 f"add {remedy} penalties unless these targets follow no feature",
                 RuntimeWarning,
                 stacklevel=3,

@@ -235,7 +235,8 @@ def evaluate(
         readouts[fit.fold.label] = fit.readout
         if refit:
             refit.add(fit.x, fit.fold, fit.penalties, fit.column_weights)
-    warn_edges(plan.grid, low.sum(), high.sum(), np.isfinite(alpha).sum())
+    n_fits = np.isfinite(alpha).sum()
+    warn_edges(plan.grid, low.sum(), high.sum(), n_fits, "fits of targets in folds")
 
     scored = np.flatnonzero(split.fold >= 0)
     fold_of, segment = split.fold[scored], split.segment[scored]

@@ -110,10 +110,8 @@ def split_sessions(runs, n_video_sessions):
         if len(labels) <= n_video_sessions:
             raise CobeError(
                 f"{subject}: {len(labels)} usable sessions, of which {n_video_sessions} would "
-                "train "
-                "the video model and none is left for the ridge; lower n_video_sessions or "
-                "leave the "
-                "subject out"
+                "train the video model and none is left for the ridge; get more sessions, or "
+                "leave the participant out"
             )
     first = {
         (subject, label)

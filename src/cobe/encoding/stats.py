@@ -167,12 +167,16 @@ def chance_of(r, null):
     total = np.zeros(n_permutations)
     for begin in range(0, len(kept), CHUNK_TARGETS):
         chunk = kept[begin : begin + CHUNK_TARGETS]
-        part = null[:, chunk]
+        # what has no correlation counts against the observed one, never for it
+        part = np.where(np.isnan(null[:, chunk]), np.inf, null[:, chunk])
         p[chunk] = (1 + (part >= r[chunk] - TOLERANCE).sum(axis=0)) / (1 + n_permutations)
-        chance_95[chunk] = np.quantile(part, 0.95, axis=0)
+        with np.errstate(invalid="ignore"):
+            chance_95[chunk] = np.quantile(part, 0.95, axis=0)
         largest = np.maximum(largest, part.max(axis=1))
         total += part.sum(axis=1, dtype=float)
     mean = total / len(kept)
+    with np.errstate(invalid="ignore"):
+        chance_95_mean, chance_95_max = (float(np.quantile(a, 0.95)) for a in (mean, largest))
     exceed = n_permutations - np.searchsorted(np.sort(largest), r[kept] - TOLERANCE)
     p_max[kept] = (1 + exceed) / (1 + n_permutations)
     return Chance(
@@ -180,8 +184,8 @@ def chance_of(r, null):
         p_max=p_max,
         chance_95=chance_95,
         p_mean=(1 + (mean >= r[kept].mean() - TOLERANCE).sum()) / (1 + n_permutations),
-        chance_95_mean=float(np.quantile(mean, 0.95)),
-        chance_95_max=float(np.quantile(largest, 0.95)),
+        chance_95_mean=chance_95_mean,
+        chance_95_max=chance_95_max,
     )
 
 

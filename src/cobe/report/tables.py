@@ -8,8 +8,9 @@ from __future__ import annotations
 import pandas as pd
 import torch
 
-from cobe.core.config import CLIP_FRAMES, Profile, axis_cells, get_profile
+from cobe.core.config import Profile, axis_cells, get_profile
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_FRAMES
 from cobe.report import published
 from cobe.video.gpt import build_gpt, count_parameters
 

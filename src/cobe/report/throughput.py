@@ -22,9 +22,9 @@ TIMES_CAPTION = (
 )
 COST_CAPTION = (
     "What training each cell of the paper's grids would take at the rate measured {date} on the "
-    "device named in `assumption`; arithmetic counted, rate interpolated between the measured "
-    "widths. Without the VQ-VAE, validation and start-up. `outside`: the width lies outside the "
-    "measured ones, whose nearest rate is taken."
+    "device, batch and depth named in `assumption`; arithmetic counted, rate interpolated between "
+    "the measured widths. Without the VQ-VAE, validation and start-up. `outside`: the width lies "
+    "outside the measured ones, whose nearest rate is taken."
 )
 
 
@@ -154,8 +154,9 @@ def throughput_caption(
         f"**a** {row.clock} of a training step of the base cell (hidden {row.hidden}, "
         f"{row.n_layers} layers, {row.n_heads} heads, {row.batch_size} windows, "
         f"{row.n_tokens:,} tokens), median over turns taken in one process, line: fastest to "
-        f"slowest turn; measured {date} on {device}. Each blue bar changes one thing of the bar "
-        "before; green bars are alternatives to the last blue one. **b** Lowest validation loss of "
+        f"slowest turn; measured {date} on {device}. Each blue bar changes one thing of the blue "
+        "bar before, the first one of the published recipe in fp32; green bars are alternatives to "
+        "the last blue one. **b** Lowest validation loss of "
         f"a training of {n_steps} steps under the recipe, same seed, same windows. **c** Brain "
         f"score of that model, {data}: mean over all parcels of Pearson r on held-out sessions, "
         f"mean over {n_subjects} participants; line: mean ends of their 95 % block-bootstrap "

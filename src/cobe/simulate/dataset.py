@@ -11,10 +11,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from cobe.core.config import TR_S, PlayPlan
+from cobe.core.config import PlayPlan
 from cobe.core.errors import CobeError
 from cobe.core.parallel import map_processes
 from cobe.core.seeds import rng_for
+from cobe.core.timing import TR_S
 from cobe.simulate import planted, volumes
 from cobe.simulate.drivers import DRIVER_NAMES, single_drivers
 from cobe.simulate.layout import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cobe.core.config import FRAME_STRIDE
+from cobe.core.timing import FRAME_STRIDE
 from cobe.simulate.objects import HEIGHT, WIDTH
 from cobe.simulate.play import FIRE, LEFT, RIGHT, START, Play
 

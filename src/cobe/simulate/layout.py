@@ -10,7 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from cobe.core.config import TR_S, PlayPlan
+from cobe.core.config import PlayPlan
+from cobe.core.timing import TR_S
 from cobe.simulate.confounds import confound_table
 from cobe.simulate.play import LEVELS, Play
 from cobe.simulate.schedule import EVENT_LEVELS, TASK, Repetition, RunPlan

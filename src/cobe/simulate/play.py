@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import stable_retro as retro
 
-from cobe.core.config import FRAME_STRIDE
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.core.timing import FRAME_STRIDE
 from cobe.simulate.objects import WIDTH, Scene, segment
 from cobe.simulate.savestate import portable_state
 from cobe.stimulus.bk2 import BUTTONS

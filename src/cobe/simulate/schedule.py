@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cobe.core.config import FRAME_RATE_HZ, TR_S, PlayPlan
+from cobe.core.config import PlayPlan
 from cobe.core.seeds import rng_for
+from cobe.core.timing import FRAME_RATE_HZ, TR_S
 from cobe.simulate.play import LEVELS
 
 TASK = "shinobi"

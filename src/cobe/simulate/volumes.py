@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 from nibabel.affines import apply_affine
 
-from cobe.core.config import TR_S
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.core.timing import TR_S
 from cobe.simulate.confounds import HEAD_RADIUS_MM, HIGH_PASS_S
 from cobe.simulate.planted import ar1_noise
 

@@ -5,6 +5,7 @@ A `.bk2` of stable-retro is a zip with three members: `Header.txt` (names the ga
 the first frame).
 """
 
+import hashlib
 import shlex
 import struct
 import zipfile
@@ -66,6 +67,14 @@ class Movie:
     def n_frames(self) -> int:
         """Lines of the log, one per emulated frame."""
         return len(self.buttons)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of buttons and start state: the same play, whatever the zip around it."""
+        content = hashlib.sha256(np.packbits(self.buttons, axis=None).tobytes())
+        content.update(b"%d %s" % (self.n_frames, self.game.encode()))
+        content.update(self.state)
+        return content.hexdigest()
 
 
 def read_bk2(path) -> Movie:

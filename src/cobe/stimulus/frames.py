@@ -14,8 +14,8 @@ from pathlib import Path
 import blosc2
 import numpy as np
 
-from cobe.core.config import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_STRIDE
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_STRIDE
 
 CHUNK_FRAMES = 16
 _SEAL = struct.Struct("<8sII")

@@ -7,6 +7,7 @@ the speed.
 
 import contextlib
 import re
+import shlex
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -110,7 +111,8 @@ def check_rom(game: str, stimuli=None) -> Path:
     )
     if stimuli is not None:
         rom = Path(stimuli) / name / "rom.md"
-        remedy = f"put your own legal copy there: cp -L --remove-destination YOUR_ROM {rom}"
+        place = shlex.quote(str(rom))
+        remedy = f"put your own legal copy there: cp -L --remove-destination YOUR_ROM {place}"
     try:
         with _integrations(stimuli) as kind:
             rom = Path(retro.data.get_romfile_path(name, kind))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cobe.core.artifacts import Artifact, Store
 from cobe.core.errors import CobeError
-from cobe.core.parallel import map_processes
+from cobe.stimulus.apart import map_surviving
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Job:
         it is resumable.
     args : tuple
         What `write` needs; it travels to the worker.
+    apart : bool
+        It may crash, and never runs in this very process.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Job:
     code: tuple[str, ...] = ()
     suffix: str = ""
     resumable: bool = False
+    apart: bool = False
 
 
 def make_all(
@@ -61,7 +64,8 @@ def make_all(
     Raises
     ------
     CobeError
-        A job cannot be done, and `failures` is None; what the others made is kept.
+        A job cannot be done, or took its process down, and `failures` is None; what the others
+        made is kept.
     """
     found = [
         store.find(job.name, params=job.params, inputs=job.inputs, code=job.code, suffix=job.suffix)
@@ -69,12 +73,22 @@ def make_all(
     ]
     missing = [i for i, item in enumerate(found) if item is None]
     make = _make if failures is None else _try_to_make
-    made = map_processes(make, [(store.root, jobs[i]) for i in missing], desc=what, unit=unit)
+    made = map_surviving(
+        make,
+        [(store.root, jobs[i]) for i in missing],
+        desc=what,
+        unit=unit,
+        apart=any(jobs[i].apart for i in missing),
+    )
+    failed_jobs = {} if failures is None else failures
     for i, item in zip(missing, made, strict=True):
         if isinstance(item, CobeError):
-            failures[jobs[i].name] = str(item)
+            failed_jobs[jobs[i].name] = str(item)
         else:
             found[i] = item
+    if failures is None and failed_jobs:  # a process died; what raised has ended this call above
+        name, reason = next(iter(failed_jobs.items()))
+        raise CobeError(f"{name}: {reason} (the first of {len(failed_jobs)}); the others are kept")
     n_failed = sum(item is None for item in found)
     failed = f", {n_failed} failed" if n_failed else ""
     store.announce(
@@ -88,6 +102,8 @@ def _try_to_make(root: Path, job: Job) -> Artifact | CobeError:
         return _make(root, job)
     except CobeError as error:
         return error
+    except (TypeError, ValueError, MemoryError) as error:  # input of a kind that no check knows
+        return CobeError(f"{job.name}: {type(error).__name__}: {error}")
 
 
 def _make(root: Path, job: Job) -> Artifact:

@@ -13,11 +13,13 @@ import transformers
 
 from cobe.brain.dataset import Dataset
 from cobe.core.artifacts import Artifact
-from cobe.core.config import CLIP_SPAN_FRAMES, Cell, Profile, TrainConfig, axis_cells
+from cobe.core.config import Cell, Profile, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
+from cobe.video.device import fast_bf16
 from cobe.video.gpt import ConditionalGPT, build_gpt
 from cobe.video.recipe import PixelTokens
 from cobe.video.steplog import StepLog
@@ -44,6 +46,8 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
         A folder with the model and its log (``log.parquet``).
     """
     cfg = pipeline.profile.vqvae
+    # resolved here, so that the key tells models of one machine from those of another
+    precision = "bf16" if fast_bf16() else "fp32"
     train_keys = repetition_keys(roles, "video_train")
     val_keys = repetition_keys(roles, "video_val")
 
@@ -57,6 +61,7 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
             val_clips,
             checkpoint,
             threads=VQVAE_THREADS,
+            precision=precision,
             step_log=steps,
         )
         model.save(path)
@@ -70,6 +75,7 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
             "vqvae": cfg,
             "n_val_clips": N_VAL_CLIPS,
             "threads": VQVAE_THREADS,
+            "precision": precision,
             "train": train_keys,
             "val": val_keys,
         },
@@ -80,38 +86,50 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
     )
 
 
+class _FirstFrames:
+    """All possible first frames of clips in some repetitions, numbered through.
+
+    Raises
+    ------
+    CobeError
+        Every repetition is shorter than a clip.
+    """
+
+    def __init__(self, stores):
+        self.stores = stores
+        n_frames = np.array([store.shape[0] for store in stores], dtype=np.int64)
+        self.n_starts = np.maximum(n_frames - CLIP_SPAN_FRAMES + 1, 0)
+        self.edges = np.cumsum(self.n_starts)
+        if not self.n_starts.sum():
+            raise CobeError("replays: all are shorter than one clip (64 frames); add longer ones")
+
+    def clips(self, numbers: np.ndarray) -> np.ndarray:
+        """The clips that start there, for ascending numbers: uint8 (n, 16, height, width, 3)."""
+        which = np.searchsorted(self.edges, numbers, side="right")
+        starts = numbers - (self.edges - self.n_starts)[which]
+        return np.concatenate([self.stores[i].clips(starts[which == i]) for i in np.unique(which)])
+
+
 def _clip_sampler(stores):
     """Clips drawn evenly over all possible first frames of all repetitions."""
-    n_frames = np.array([store.shape[0] for store in stores], dtype=np.int64)
-    n_starts = np.maximum(n_frames - CLIP_SPAN_FRAMES + 1, 0)
-    if not n_starts.sum():
-        raise CobeError(
-            "training replays: all are shorter than one clip (64 frames); add longer ones"
-        )
-    edges = np.cumsum(n_starts)
+    places = _FirstFrames(stores)
 
     def sample(rng: np.random.Generator, n_clips: int) -> np.ndarray:
-        drawn = np.sort(rng.integers(edges[-1], size=n_clips))
-        which = np.searchsorted(edges, drawn, side="right")
-        starts = drawn - (edges - n_starts)[which]
-        clips = [stores[i].clips(starts[which == i]) for i in np.unique(which)]
-        return np.concatenate(clips)[rng.permutation(n_clips)]
+        drawn = np.sort(rng.integers(places.edges[-1], size=n_clips))
+        return places.clips(drawn)[rng.permutation(n_clips)]
 
     return sample
 
 
 def spread_clips(stores, n_clips: int) -> np.ndarray:
-    """About `n_clips` clips, spread evenly over the repetitions.
+    """Clips spread evenly over all possible first frames of all repetitions.
 
     Returns
     -------
-    clips : uint8 (n, 16, height, width, 3)
+    clips : uint8 (n_clips, 16, height, width, 3)
     """
-    each = max(1, n_clips // len(stores))
-    chosen = [
-        np.linspace(0, store.shape[0] - CLIP_SPAN_FRAMES, each).astype(int) for store in stores
-    ]
-    return np.concatenate([s.clips(starts) for s, starts in zip(stores, chosen, strict=True)])
+    places = _FirstFrames(stores)
+    return places.clips(np.linspace(0, places.edges[-1] - 1, n_clips).astype(np.int64))
 
 
 def tokens(
@@ -287,6 +305,11 @@ def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> d
         Cell to a folder with the model and its log (``log.parquet``).
     """
     cfg = pipeline.profile.train
+    if not cfg.tokens_once:
+        raise CobeError(
+            "TrainConfig.tokens_once is False: the sweep trains from tokens; set it to True "
+            "(cobe.sweep.recipes trains from pixels, for comparison)"
+        )
     jobs = [
         Job(
             f"gpt/{cell.name}",

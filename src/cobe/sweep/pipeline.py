@@ -19,17 +19,19 @@ import pandas as pd
 from cobe.brain import layout
 from cobe.brain.checks import with_repetitions
 from cobe.brain.dataset import Dataset, Repetition, Run, read_dataset
-from cobe.brain.endings import check_endings
 from cobe.core.artifacts import Artifact, Store, external
-from cobe.core.config import TR_S, Profile, get_profile
+from cobe.core.config import Profile, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import build_dir, data_dir
+from cobe.core.timing import TR_S
 from cobe.encoding.splits import split_sessions
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.playback import check_rom, decode
+from cobe.sweep.endings import endings_apart, write_endings
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.targets import (
     atlas_of_series,
+    check_space,
     grey_matter,
     named_atlas,
     series_job,
@@ -81,7 +83,8 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
 
     For data on the user's disk, the environment chooses: ``COBE_ATLAS`` the parcels, by a name or
     path of `cobe.brain.atlases.atlas` (default: the project's own grey-matter parcels);
-    ``COBE_SPACE`` the space of the BOLD (default: MNI152NLin2009cAsym); ``COBE_SOURCE``
+    ``COBE_SPACE`` the space of the BOLD (default: MNI152NLin2009cAsym; a participant's own, such as
+    T1w, takes a label image of that participant by path, and one participant); ``COBE_SOURCE``
     ``fmriprep`` or ``timeseries`` (default: volumes where any is there, else the lab's extracted
     series). Extracted series come with parcels of their own.
 
@@ -95,7 +98,8 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
     Raises
     ------
     CobeError
-        The profile is unknown, the folder is a file, or the atlas cannot be had.
+        The profile is unknown, the folder is a file, or the atlas cannot be had or does not belong
+        in the space of the BOLD.
     """
     chosen = get_profile(profile)
     store = Store(build_dir(profile) / "artifacts")
@@ -112,10 +116,13 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
                 f"COBE_ATLAS={name}: extracted series have parcels of their own; unset it, or set "
                 "COBE_SOURCE=fmriprep"
             )
-        atlas = atlas_of_series(store, read_dataset(folder, space=space, source=source))
+        dataset = read_dataset(folder, space=space, source=source)
+        atlas = atlas_of_series(store, dataset, space)
     elif name:
-        atlas = named_atlas(store, name, folder / "atlases")
+        check_space(folder, space, name)
+        atlas = named_atlas(store, name, folder / "atlases", space)
     else:
+        check_space(folder, space, name)
         atlas = grey_matter(store, N_PARCELS, PARCEL_VOXEL_MM)
     return Pipeline(chosen, store, folder, atlas, space, source)
 
@@ -184,18 +191,22 @@ def _check_endings(pipeline: Pipeline, dataset: Dataset) -> Dataset:
     jobs = [
         Job(
             f"endings/{run.name}",
-            _write_endings,
+            write_endings,
             (replace(dataset, folders=folders, runs=(run,), findings=()),),
             params={"skip_first_line": [rep.skip_first_line for rep in replayed(run)]},
             inputs={f"bk2 {rep.row}": external(rep.bk2) for rep in replayed(run)},
             code=("cobe.brain.endings",),
             suffix=".json",
+            apart=True,
         )
         for run in runs
     ]
-    made = make_all(pipeline.store, jobs, "checking how replays end", "run")
+    failures = {}
+    made = make_all(pipeline.store, jobs, "checking how replays end", "run", failures)
     checked, findings = {}, list(dataset.findings)
-    for run, item in zip(runs, made, strict=True):
+    for run, job, item in zip(runs, jobs, made, strict=True):
+        if item is None:
+            item = endings_apart(pipeline.store, job)
         found = json.loads(item.path.read_text())
         findings += found["findings"]
         repetitions = tuple(
@@ -207,15 +218,6 @@ def _check_endings(pipeline: Pipeline, dataset: Dataset) -> Dataset:
         runs=tuple(checked.get(run.key, run) for run in dataset.runs),
         findings=tuple(findings),
     )
-
-
-def _write_endings(path: Path, dataset: Dataset) -> None:
-    """Why replays of the one run cannot be used, by row, and what else was found."""
-    checked = check_endings(dataset, workers=1)
-    (before,), (after,) = dataset.runs, checked.runs
-    pairs = zip(before.repetitions, after.repetitions, strict=True)
-    why = {str(new.row): new.why for old, new in pairs if new.why != old.why}
-    path.write_text(json.dumps({"why": why, "findings": list(checked.findings)}))
 
 
 def stimuli_with_rom(dataset: Dataset) -> Path | None:
@@ -280,6 +282,7 @@ def frames(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
             inputs={"bk2": external(rep.bk2)},
             code=("cobe.stimulus.playback",),
             suffix=".b2nd",
+            apart=True,
         )
         for run, rep in pairs
     ]

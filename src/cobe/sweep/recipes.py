@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from cobe.core.artifacts import Artifact
+from cobe.core.artifacts import Artifact, device
 from cobe.core.config import Cell, Profile, TrainConfig, get_profile
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import VideoStages, write_cell
@@ -18,7 +18,7 @@ from cobe.sweep.scores import score_sources
 from cobe.video.device import precisions
 from cobe.video.throughput import RecipeStep, recipe_steps, throughput
 
-COST_WIDTHS = (64, 256, 576)
+COST_WIDTHS = (16, 64, 256, 576)
 COST_BATCH = 4
 
 
@@ -46,6 +46,7 @@ def step_times(pipeline: Pipeline, rounds: int = 5) -> Artifact:
             "train": profile.train,
             "vqvae": profile.vqvae,
             "rounds": rounds,
+            "device": device(),
         },
         inputs={},
         write=write,
@@ -63,7 +64,9 @@ def paper_rates(pipeline: Pipeline, rounds: int = 1) -> Artifact:
         Parquet with the columns of `cobe.video.throughput.throughput`.
     """
     paper = get_profile("paper")
-    cfg = replace(paper.train, batch_size=COST_BATCH)
+    # a GPU is filled as the paper's runs would fill it; one thread of a CPU is full with less
+    batch = paper.train.batch_size if torch.cuda.is_available() else COST_BATCH
+    cfg = replace(paper.train, batch_size=batch)
     recipes = [RecipeStep(f"ours, {kind}", cfg, kind) for kind in ("fp32", "bf16")]
 
     def write(path: Path):
@@ -85,7 +88,13 @@ def paper_rates(pipeline: Pipeline, rounds: int = 1) -> Artifact:
 
     return pipeline.store.make(
         "throughput/paper",
-        params={"paper": paper, "widths": COST_WIDTHS, "recipes": recipes, "rounds": rounds},
+        params={
+            "paper": paper,
+            "widths": COST_WIDTHS,
+            "recipes": recipes,
+            "rounds": rounds,
+            "device": device(),
+        },
         inputs={},
         write=write,
         code=("cobe.video.throughput", "cobe.sweep.recipes"),

@@ -13,7 +13,8 @@ import torch
 
 from cobe.brain.dataset import Dataset, Run
 from cobe.core.artifacts import Artifact
-from cobe.core.config import CLIP_SPAN_FRAMES, TR_S, Cell, Protocol
+from cobe.core.config import Cell, Protocol
+from cobe.core.timing import CLIP_SPAN_FRAMES, TR_S
 from cobe.encoding import evaluate
 from cobe.encoding.align import clips_to_trs
 from cobe.encoding.controls import buttons, fit_pixel_pca, pixel_pca

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
-import re
 import warnings
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import numpy as np
 from cobe.brain import atlases, layout
 from cobe.brain.bold import parcel_series
 from cobe.brain.dataset import Dataset, Run
-from cobe.brain.files import why_absent
+from cobe.brain.files import annex_key, why_absent
 from cobe.brain.parcels import check_labels, grey_matter_parcels
 from cobe.brain.timeseries import column_labels, find_dseg, merged_labels, read_timeseries
 from cobe.core.artifacts import Artifact, Store, external
@@ -23,15 +21,15 @@ from cobe.core.config import Protocol
 from cobe.core.errors import CobeError
 from cobe.sweep.jobs import Job
 
-# git-annex names an object after the checksum of its content: MD5E-s<bytes>--<checksum><suffix>
-_ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s\d+--[0-9a-f]+[^/]*")
+# How the names of the templates' spaces begin; any other space is a participant's own.
+TEMPLATE = "MNI"
 
 
 def source_there(folder: Path, space: str) -> str:
     """Volumes where one is there with its content, or where there is nothing else."""
     folders = layout.find_folders(folder)
     derived = layout.fmriprep_files(folders.fmriprep, space) if folders.fmriprep else {}
-    if any("bold" in files and not why_absent(files["bold"]) for files in derived.values()):
+    if any("bold" in files and _there(files["bold"]) for files in derived.values()):
         return "fmriprep"
     return "timeseries" if folders.timeseries else "fmriprep"
 
@@ -48,27 +46,81 @@ def grey_matter(store: Store, n_parcels: int, voxel_mm: float) -> Artifact:
     )
 
 
-def named_atlas(store: Store, name: str, folder: Path) -> Artifact:
-    """An atlas by name or path as an artifact; fetched ones are kept in `folder`."""
-    found = atlases.atlas(name, folder)
-    store.announce(f"atlas: {len(found.table)} parcels of {found.source}, space {found.space}")
-    return _kept_atlas(store, found.image)
+def check_space(folder: Path, space: str, atlas: str) -> None:
+    """Make sure that volumes of a participant's own space get parcels of that space.
 
-
-def atlas_of_series(store: Store, dataset: Dataset) -> Artifact:
-    """The label images of the series of all subjects as one.
+    Every brain lies elsewhere in its own space: parcels of a template, or of another participant,
+    would cover other regions without any sign of it in the series.
 
     Raises
     ------
     CobeError
-        There are no series, or a subject's label image is missing.
+        The space is no template's, and no label image is named, or it would have to serve several
+        participants.
     """
-    paths = sorted({run.timeseries for run in dataset.runs if run.timeseries})
-    there = [path for path in paths if not why_absent(path)]
-    if not there:
-        why = why_absent(paths[0]) if paths else "no extracted series found"
-        raise CobeError(f"{dataset.raw}: {why}")
-    return _kept_atlas(store, merged_labels(there))
+    if space.startswith(TEMPLATE):
+        return
+    if not atlas:
+        raise CobeError(
+            f"COBE_SPACE={space}: the default parcels are in MNI space and would miss their "
+            "regions; set COBE_ATLAS to a label image in that space, or unset COBE_SPACE"
+        )
+    folders = layout.find_folders(folder)
+    derived = layout.fmriprep_files(folders.fmriprep, space) if folders.fmriprep else {}
+    subjects = sorted(
+        {key[0] for key, files in derived.items() if "bold" in files if _there(files["bold"])}
+    )
+    _check_one_subject(space, subjects)
+
+
+def _there(path: Path) -> bool:
+    return not why_absent(path)
+
+
+def _check_one_subject(space: str, subjects: list[str]) -> None:
+    if not space.startswith(TEMPLATE) and len(subjects) > 1:
+        raise CobeError(
+            f"COBE_SPACE={space}: each participant's own space, and there are {len(subjects)} "
+            f"({', '.join(subjects)}): one label image is right for one of them only; give a "
+            "folder with one participant, or take a template's space"
+        )
+
+
+def named_atlas(store: Store, name: str, folder: Path, space: str) -> Artifact:
+    """An atlas by name or path as an artifact; fetched ones are kept in `folder`.
+
+    Raises
+    ------
+    CobeError
+        There is no such atlas, or it is a template's and the BOLD is not.
+    """
+    found = atlases.atlas(name, folder)
+    if found.space.startswith(TEMPLATE) and not space.startswith(TEMPLATE):
+        raise CobeError(
+            f"COBE_ATLAS={name}: its parcels are in {found.space}, and COBE_SPACE={space} is each "
+            "participant's own; give the path of a label image in that space, or unset COBE_SPACE"
+        )
+    store.announce(f"atlas: {len(found.table)} parcels of {found.source}, space {found.space}")
+    return _kept_atlas(store, found.image)
+
+
+def atlas_of_series(store: Store, dataset: Dataset, space: str) -> Artifact:
+    """The label images of the series of all subjects with a usable run as one.
+
+    Raises
+    ------
+    CobeError
+        No run is usable, or the label images do not fit each other.
+    """
+    usable = [run for run in dataset.runs if run.usable]
+    if not usable:
+        listed = [run.why for run in dataset.runs if not run.excluded]
+        raise CobeError(
+            f"{dataset.raw}: no run is usable with extracted series; the first: "
+            f"{next(iter(listed), 'there is none')}"
+        )
+    _check_one_subject(space, sorted({run.subject for run in usable}))
+    return _kept_atlas(store, merged_labels(sorted({run.timeseries for run in usable})))
 
 
 def _kept_atlas(store: Store, image) -> Artifact:
@@ -92,8 +144,8 @@ def known_content(path: Path) -> Artifact:
     A run's BOLD is a gigabyte, and there are two hundred: what git-annex has checked once is not
     read again only to see that it is the same. Damage shows when it is read.
     """
-    key = os.readlink(path).rsplit("/", 1)[-1] if path.is_symlink() else ""
-    if not _ANNEX_KEY.fullmatch(key):
+    key = annex_key(path) if path.is_symlink() else ""
+    if not key:
         return external(path)
     return Artifact(path.name, key, path, key, {}, reused=True)
 

@@ -6,8 +6,9 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from cobe.core.config import CLIP_FRAMES, VQVAEConfig
+from cobe.core.config import VQVAEConfig
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_FRAMES
 from cobe.video.quantizer import check_quantizer
 
 

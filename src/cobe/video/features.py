@@ -10,10 +10,10 @@ import torch
 
 from cobe.core.errors import CobeError
 from cobe.core.progress import progress
+from cobe.video.device import float32
 from cobe.video.gpt import ConditionalGPT
 from cobe.video.pooling import check_pca, check_pooling, fit_pca, make_pool
 from cobe.video.train import EVAL_BATCH, Windows
-from cobe.video.vqvae import float32
 
 BRANCHES = ("residual", "mlp")
 CODE_BATCH = 1024

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from cobe.core.config import CLIP_FRAMES, Cell, VQVAEConfig
+from cobe.core.config import Cell, VQVAEConfig
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_FRAMES
 from cobe.video.blocks import kernel_of, stages_of
 from cobe.video.quantizer import fsq_levels
 

@@ -9,10 +9,11 @@ import torch
 from cobe.core.errors import CobeError
 from cobe.core.progress import progress
 from cobe.core.seeds import rng_for
+from cobe.video.device import float32
 from cobe.video.features import check_grid
 from cobe.video.gpt import ConditionalGPT
 from cobe.video.train import EVAL_BATCH, Windows
-from cobe.video.vqvae import VQVAE, float32
+from cobe.video.vqvae import VQVAE
 
 
 def _decode(model: ConditionalGPT, codes: torch.Tensor, choose):

@@ -276,10 +276,18 @@ def load_gpt(path, cell: Cell | None = None) -> ConditionalGPT:
     if not (path / "config.json").is_file():
         raise CobeError(f"{path}: no saved GPT; train the cell and save it there")
     try:
-        model = ConditionalGPT.from_pretrained(path, local_files_only=True)
+        model, info = ConditionalGPT.from_pretrained(
+            path, local_files_only=True, output_loading_info=True
+        )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise CobeError(f"{path}: no readable GPT ({reason}); train and save it again") from error
+    wrong = [name for kind in ("missing_keys", "unexpected_keys") for name in info[kind]]
+    if wrong:
+        raise CobeError(
+            f"{path}: weights and settings do not belong together ({len(wrong)} missing or "
+            f"unknown, such as {sorted(wrong)[0]}); train and save it again"
+        )
     if cell is not None:
         config = model.config
         words = "hidden {}, {} layers, {} heads".format

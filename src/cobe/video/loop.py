@@ -270,7 +270,9 @@ class _Run:
         if progress.log:
             row |= self.steps.mean_since(progress.log[-1]["step"])
         row |= task.validate(progress.step, progress.spent)
-        row["learning_rate"] = learning_rate(progress.step, task.n_steps, task.learning_rate)
+        last = progress.step - 1
+        rate = learning_rate(last, task.n_steps, task.learning_rate) if progress.step else 0.0
+        row["learning_rate"] = rate
         loss = row["val_loss"]
         if not math.isfinite(loss):
             self._refuse(loss, progress.step)

@@ -28,7 +28,7 @@ GEMM_SIZE = {"cpu": 2048, "cuda": 8192}
 
 @dataclass(frozen=True)
 class RecipeStep:
-    """One bar of the waterfall: the recipe so far, and what it changes of the bar before.
+    """One bar of the waterfall: the recipe so far, and what is new in it.
 
     Attributes
     ----------
@@ -59,7 +59,9 @@ def recipe_steps(cfg: TrainConfig, device: str | None = None) -> list[RecipeStep
     Returns
     -------
     steps : list of RecipeStep
-        Dropout falls to ``cfg.dropout`` and then to 0, and stays there. The four precisions are
+        Each changes one thing of the one before, but for those in other precisions; a change that
+        changes nothing is left out. Dropout falls to ``cfg.dropout`` and then to 0, and stays
+        there. The four precisions are
         alternatives to each other and not a chain; the published recipe is there in 16 bit too, so
         that the gain of 16 bit can be read under both recipes.
     """
@@ -76,8 +78,9 @@ def recipe_steps(cfg: TrainConfig, device: str | None = None) -> list[RecipeStep
         ("no checkpointing", {"activation_checkpointing": False}),
     ]
     for change, settings in changes:
-        train = replace(train, **settings)
-        made.append(RecipeStep(change, train))
+        before, train = train, replace(train, **settings)
+        if train != before:
+            made.append(RecipeStep(change, train))
     made += [RecipeStep(precision, train, precision) for precision in ("tf32", "bf16", "fp16")]
     final = "bf16" if _device(device) == "cuda" else "fp32"
     return [*made, RecipeStep(f"compile, {final}", replace(train, compile=True), final)]
@@ -217,7 +220,8 @@ def project_hours(
     Raises
     ------
     CobeError
-        No measured row, rows of several devices or recipes, or none of a cell's precision.
+        No measured row, rows of several devices, thread counts, batch sizes, depths or recipes, or
+        none of a cell's precision.
 
     Notes
     -----
@@ -228,11 +232,11 @@ def project_hours(
     rows = measured[measured.step_s.notna()]
     if rows.empty:
         raise CobeError("measured: no row was measured; run throughput on this device first")
-    for name in ("device", *PUBLISHED_RECIPE):
+    for name in ("device", "threads", "batch_size", "n_layers", *PUBLISHED_RECIPE):
         if rows[name].nunique() > 1:
             raise CobeError(
                 f"measured: rows differ in {name} ({', '.join(map(str, rows[name].unique()))}); "
-                "give those of one device and one recipe"
+                "give those of one device, thread count, batch size, depth and recipe"
             )
     size = (16, vqvae.resolution, vqvae.resolution)
     grid = tuple(n // s for n, s in zip(size, vqvae.downsample, strict=True))
@@ -255,8 +259,9 @@ def project_hours(
                 "flop_per_s": rate,
                 "train_hours": flop / rate / 3600,
                 "outside": not known.index.min() <= cell.hidden <= known.index.max(),
-                "assumption": f"rate of {rows.device.iloc[0]} by width, interpolated between "
-                f"hidden {', '.join(map(str, known.index))}; without validation",
+                "assumption": f"rate of {rows.device.iloc[0]}, threads {rows.threads.iloc[0]}, at "
+                f"batch {rows.batch_size.iloc[0]} and {rows.n_layers.iloc[0]} layers, interpolated "
+                f"between hidden {', '.join(map(str, known.index))}; without validation",
             }
         )
     return pd.DataFrame(made)

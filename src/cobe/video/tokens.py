@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cobe.core.config import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.core.errors import CobeError
 from cobe.core.parallel import map_processes
 from cobe.core.progress import progress
+from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.stimulus.frames import open_frames
 from cobe.video.device import torch_threads
 from cobe.video.vqvae import VQVAE

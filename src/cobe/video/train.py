@@ -17,7 +17,7 @@ from torch import nn
 from cobe.core.config import Cell, TrainConfig
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for, seed_for
-from cobe.video.device import make_accelerator, torch_threads
+from cobe.video.device import float32, make_accelerator, torch_threads
 from cobe.video.flops import gpt_flops, total_flops
 from cobe.video.gpt import ConditionalGPT, build_gpt
 from cobe.video.loop import Progress, Task, fit
@@ -99,7 +99,8 @@ def mean_loss(model: ConditionalGPT, windows: Windows) -> float:
     """Mean cross-entropy over windows in nats per token: evaluation mode, float32."""
     was_training = model.training
     model.eval()
-    total = sum(model.loss(*batch).item() * len(batch[0]) for batch in windows.batches())
+    with float32(model.device):
+        total = sum(model.loss(*batch).item() * len(batch[0]) for batch in windows.batches())
     model.train(was_training)
     return total / len(windows)
 

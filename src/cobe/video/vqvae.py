@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,9 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from cobe.core.config import CLIP_FRAMES, VQVAEConfig
+from cobe.core.config import VQVAEConfig
 from cobe.core.errors import CobeError
 from cobe.core.seeds import seed_for
+from cobe.core.timing import CLIP_FRAMES
 from cobe.video.blocks import (
     AttentionResidualBlock,
     ChannelNorm,
@@ -25,6 +25,7 @@ from cobe.video.blocks import (
     check_config,
     stages_of,
 )
+from cobe.video.device import float32
 from cobe.video.quantizer import build_quantizer
 
 # Clips go through the network in padded groups of this size, whatever the caller's batch: a
@@ -329,21 +330,6 @@ class VQVAE(nn.Module):
                 f"{path}: weights do not fit config.json ({reason}); train and save it again"
             ) from error
         return model.eval()
-
-
-@contextmanager
-def float32(device: torch.device):
-    """Whole float32 arithmetic whatever autocast and TF32 are set to around it.
-
-    Tokens are made once for every precision: under bfloat16 some 3 % of them change.
-    """
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
 
 
 def build_vqvae(cfg: VQVAEConfig) -> VQVAE:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cobe.core.config import CLIP_SPAN_FRAMES
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.core.timing import CLIP_SPAN_FRAMES
 
 CHUNK_FRAMES = 1000
 # A chunk is a whole number of clips: 16, or 1,024 frames.
