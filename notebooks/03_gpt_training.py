@@ -160,7 +160,8 @@ paper_sizes = paper_size_table()
 print((paper_sizes.drop(columns="precision")).to_string(index=False))
 
 # %% [markdown]
-# *What to see:* the blocks agree to within a seventh at the paper's base and the totals with them; at
-# small widths the published models are mostly context reader, which is why their size hardly falls.
+# *What to see:* at the paper's base ours is a tenth larger, in its blocks; at small widths the published
+# models are mostly context reader, which is why their size hardly falls. *What it does not show:* the
+# published counts by part, of which only those of the base are known.
 #
 # **Next:** [04 · encoding](04_encoding.ipynb): do these expectations predict a brain?
