@@ -166,7 +166,8 @@ show("fig_controls")
 # %%
 import numpy as np
 
-from cobe.report.frames import fig6_predicted_frames
+from cobe.report.frames import fig6_predicted_frames, prediction_film
+from cobe.report.save import save_gif
 from cobe.video.generate import predict_next
 from cobe.video.gpt import load_gpt
 from cobe.video.vqvae import VQVAE
@@ -183,12 +184,34 @@ if "fig6_predicted_frames" in figures:
     note = "Four clips spread evenly over the validation windows; likeliest token at each step."
     words = caption("fig6_predicted_frames", study.profile, simulated=study.simulated, note=note)
     saved.append(save_figure(figure, "fig6_predicted_frames", folder, words, made_by))
+    film = prediction_film(context, true_next, predicted)
+    words = f"{words} Left: the clip that was given, then the next; right: given, then predicted."
+    saved.append(save_gif(film, "film6_predicted_frames", folder, words, made_by))
 show("fig6_predicted_frames")
 
 # %% [markdown]
 # *What to see:* what stays goes on, what is about to appear cannot be known. PSNR is of the whole,
-# nearly black frame, so standing still is hard to beat. *What it does not show:* an average over
-# clips; notebook 03 has the accuracy over all of them.
+# nearly black frame, so standing still is hard to beat. `film6_predicted_frames.gif` shows the same
+# clips in motion. *What it does not show:* an average over clips, which comes next.
+
+# %%
+import pandas as pd
+
+from cobe.video.generate import psnr_db, score_predictions
+
+if "fig6_predicted_frames" in figures:
+    rows = tokens.windows_with_role("video_val")[::4]
+    clips = models.clip_pixels(tokens, video.frames, rows)
+    decoder = VQVAE.load(video.vqvae.path)
+    scored, _ = score_predictions(model, decoder, tokens.codes, rows, clips, top_k=1)
+    means = scored.groupby("prediction", sort=False)[["token_accuracy", "mse"]].mean()
+    print("clips:", len(rows))
+    print(pd.DataFrame(means).assign(psnr_db=psnr_db(means.mse)).round(4))
+
+# %% [markdown]
+# *How to read it.* `true tokens` decodes the target's own tokens: no prediction can do better with this
+# VQ-VAE. A model that samples one future is punished for the futures it did not choose, and the mean
+# frame never is; this is why a likelihood, and not a pixel error, was trained on.
 #
 # ## Tables
 

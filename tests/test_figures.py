@@ -9,14 +9,16 @@ import pytest
 from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 from nibabel.affines import apply_affine
+from PIL import Image
 
 from cobe.brain.parcels import grey_matter_parcels
 from cobe.core.config import axis_cells, get_profile
 from cobe.core.errors import CobeError
 from cobe.report import figures, maps, style
 from cobe.report.captions import caption
+from cobe.report.frames import prediction_film
 from cobe.report.manifest import FIGURE_AXES, THROUGHPUT_FIGURE, figure_names
-from cobe.report.save import save_figure
+from cobe.report.save import save_figure, save_gif
 from report_tables import loss_table, score_table
 
 SMOKE = get_profile("smoke")
@@ -392,3 +394,31 @@ def test_nothing_global_is_touched():
     figures.fig_controls(SMOKE, SCORES, True)
     assert dict(mpl.rcParams) == before
     assert plt.get_fignums() == opened
+
+
+def test_a_film_shows_context_then_both_futures(tmp_path):
+    context = np.full((2, 4, 8, 8, 3), 200, np.uint8)
+    true_next, predicted = np.full_like(context, 150), np.full_like(context, 100)
+    film = prediction_film(context, true_next, predicted, scale=1)
+    assert film.shape == (8, 2 * (8 + 3), 2 * (8 + 4), 3)
+    assert film[0, 6, 6].tolist() == film[0, 6, 18].tolist() == [200] * 3  # both begin alike
+    assert (film[5, 6, 6, 0], film[5, 6, 18, 0]) == (150, 100)
+    assert film[0, 0].max() == 0 and film[5, 0, 18].min() == 255  # the bar over predicted frames
+    saved = save_gif(film, "film", tmp_path, "caption")
+    with Image.open(tmp_path / saved.files[0]) as gif:
+        assert gif.n_frames >= 2 and gif.size == (24, 22)
+        gif.seek(gif.n_frames - 1)
+        assert abs(gif.convert("RGB").getpixel((18, 6))[0] - 100) <= 2
+    again = (tmp_path / "film.gif").read_bytes()
+    save_gif(film, "film", tmp_path, "caption")
+    assert (tmp_path / "film.gif").read_bytes() == again
+
+
+def test_what_is_no_film_is_refused(tmp_path):
+    clips = np.zeros((2, 4, 8, 8, 3), np.uint8)
+    with pytest.raises(CobeError, match="same number of clips"):
+        prediction_film(clips, clips[:1], clips)
+    with pytest.raises(CobeError, match="hand over uint8"):
+        save_gif(clips[0].astype(float), "film", tmp_path, "caption")
+    with pytest.raises(CobeError, match="no caption"):
+        save_gif(clips[0], "film", tmp_path, " ")

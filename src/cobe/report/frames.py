@@ -230,3 +230,46 @@ def frame_strip(
             axes.set_title(f"{frame / rate_hz:.2f} s", fontsize=6)
             axes.set_axis_off()
     return figure
+
+
+def prediction_film(
+    context: np.ndarray, true_next: np.ndarray, predicted: np.ndarray, scale: int = 2
+) -> np.ndarray:
+    """Examples as one film, a row each: what was seen, then on the left what came, right the model.
+
+    Parameters
+    ----------
+    context, true_next, predicted : uint8 arrays (n_clips, n_frames, height, width, 3)
+        The clip that the model was given, the one after it, and what the model made of it.
+    scale : int
+        Every pixel becomes so many squared.
+
+    Returns
+    -------
+    film : uint8 array (2 * n_frames, height, width, 3)
+        Lightened where the video is nearly black (`display_gamma`). The right half has a light bar
+        above it while it shows the model's frames.
+
+    Raises
+    ------
+    CobeError
+        The clips differ in shape, or there is none.
+    """
+    if not len(context) == len(true_next) == len(predicted) > 0 or not (
+        context.shape[2:] == true_next.shape[2:] == predicted.shape[2:]
+    ):
+        raise CobeError(
+            f"clips: {context.shape}, {true_next.shape}, {predicted.shape}; hand over the same "
+            "number of clips of one size, one or more"
+        )
+    gamma = display_gamma(context)
+    left, right = (np.concatenate([context, clips], axis=1) for clips in (true_next, predicted))
+    rows = [
+        np.pad(np.stack([a, b], axis=1), [(0, 0), (0, 0), (3, 0), (2, 2), (0, 0)])
+        for a, b in zip(left, right, strict=True)
+    ]
+    film = (255 * _shown(np.stack(rows, axis=1), gamma)).round().astype(np.uint8)
+    film[context.shape[1] :, :, 1, :2] = 255
+    n_frames, n_rows, n_columns, height, width, _ = film.shape
+    film = film.transpose(0, 1, 3, 2, 4, 5).reshape(n_frames, n_rows * height, n_columns * width, 3)
+    return film.repeat(scale, axis=1).repeat(scale, axis=2)

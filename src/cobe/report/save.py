@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
@@ -87,6 +88,54 @@ def save_figure(
         _replace(folder / f"{name}.png", write_png)
     _write_text(folder / f"{name}.md", caption.strip() + "\n")
     return Saved(name, (f"{name}.pdf", f"{name}.png"), f"{name}.md", made_by)
+
+
+def save_gif(
+    film: np.ndarray,
+    name: str,
+    folder: Path,
+    caption: str,
+    made_by: str = "",
+    rate_hz: float = 15.0,
+) -> Saved:
+    """Write a film as a GIF that repeats, with its caption beside it.
+
+    Parameters
+    ----------
+    film : uint8 array (n_frames, height, width, 3)
+        Its frames; the last one is held for a second.
+    name, folder, caption, made_by
+        As in `save_figure`.
+    rate_hz : float
+        Frames per second; GIF counts in hundredths of a second, so 15 become 14.3.
+
+    Returns
+    -------
+    saved : Saved
+
+    Raises
+    ------
+    CobeError
+        As in `save_figure`, or what is given is no film.
+    """
+    folder = _folder(name, folder)
+    if not caption.strip():
+        raise CobeError(f"{name}: no caption; say what is shown, and of which data")
+    if film.dtype != np.uint8 or film.ndim != 4 or film.shape[-1] != 3 or not len(film):
+        raise CobeError(
+            f"{name}: {film.dtype} {film.shape}; hand over uint8 (n_frames, height, width, 3)"
+        )
+    each_ms = 10 * round(100 / rate_hz)
+    first, *rest = (Image.fromarray(frame).quantize(64, dither=Image.Dither.NONE) for frame in film)
+    options = {"append_images": rest, "save_all": True, "loop": 0, "disposal": 1}
+    durations = [each_ms] * len(rest) + [1000]
+
+    def write(path):
+        first.save(path, format="gif", duration=durations, **options)
+
+    _replace(folder / f"{name}.gif", write)
+    _write_text(folder / f"{name}.md", caption.strip() + "\n")
+    return Saved(name, (f"{name}.gif",), f"{name}.md", made_by)
 
 
 def preview(path: Path, width_px: int = 640, n_colours: int = 24) -> bytes:
