@@ -50,7 +50,7 @@ def same(found, wanted, atol=1e-6):
     assert_allclose(found.intercept, wanted.intercept, rtol=loose, atol=loose)
     runs_x, runs_y = planted(len(wanted.alphas))
     r = [_correlate(model.predict(runs_x), runs_y) for model in (found, wanted)]
-    assert_allclose(*r, atol=atol)
+    assert_allclose(*r, atol=2 * atol)  # single precision keeps seven digits of every product
 
 
 def _correlate(predicted, runs_y):
