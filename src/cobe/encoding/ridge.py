@@ -111,8 +111,12 @@ class RidgeResult:
             rows = delayed_rows(~np.isnan(x).any(axis=1), self.delays_tr)
             stacked = np.concatenate([x[rows - d] for d in self.delays_tr], axis=1)
             y = np.full((len(x), self.weights.shape[1]), np.nan, self.weights.dtype)
-            # in double precision: what the intercept takes off again can be large
-            y[rows] = stacked.astype(float) @ self.weights.astype(float) + self.intercept
+            # What the intercept takes off again can be large: only what is left is multiplied in
+            # the model's own precision.
+            offset = stacked.mean(axis=0, dtype=float)
+            around = (stacked - offset.astype(stacked.dtype)).astype(self.weights.dtype, copy=False)
+            taken = offset.astype(stacked.dtype).astype(float) @ self.weights.astype(float)
+            y[rows] = around @ self.weights + (taken + self.intercept)
             predicted.append(y)
         return predicted
 
