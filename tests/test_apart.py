@@ -5,9 +5,9 @@ import signal
 
 import pytest
 
+from cobe.core.apart import map_surviving
 from cobe.core.artifacts import Store
 from cobe.core.errors import CobeError
-from cobe.stimulus.apart import map_surviving
 from cobe.sweep.jobs import Job, make_all
 
 

@@ -6,35 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from cobe.core.config import VQVAEConfig
 from cobe.core.errors import CobeError
 from cobe.video import loop, vqvae_train
 from cobe.video.flops import total_flops, vqvae_flops
 from cobe.video.steplog import StepLog
 from cobe.video.vqvae import VQVAE
 from cobe.video.vqvae_train import train_vqvae
-
-TINY = VQVAEConfig(
-    resolution=16,
-    downsample=(4, 8, 8),
-    n_hiddens=16,
-    n_res_blocks=1,
-    n_codes=32,
-    code_dim=8,
-    n_steps=12,
-    batch_size=4,
-)
-
-
-def moving_squares(rng, n, size=16):
-    """Bright 4 x 4 squares on black, each moving along a row."""
-    clips = np.zeros((n, 16, size, size, 3), np.uint8)
-    for clip in clips:
-        y, x, step = rng.integers(0, size - 4), rng.integers(0, size), rng.integers(-1, 2)
-        for i, frame in enumerate(clip):
-            columns = (x + step * (i // 4) + np.arange(4)) % size
-            frame[y : y + 4, columns] = (255, 160, 40)
-    return clips
+from small_video import TINY, moving_squares
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from cobe.core.errors import CobeError
+from cobe.core.memory import process_bytes
 from cobe.core.seeds import rng_for
 from cobe.encoding.ridge import fit
 
-STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+RESET = Path("/proc/self/clear_refs")
 
 
 def measure_extra(n_trs, n_features, n_targets, n_runs=5):
@@ -44,11 +45,6 @@ def measure_extra(n_trs, n_features, n_targets, n_runs=5):
     return int(done.stdout)
 
 
-def _resident(field):
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
-
-
 def _main(n_trs, n_features, n_targets, n_runs):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
@@ -63,9 +59,9 @@ def _main(n_trs, n_features, n_targets, n_runs):
     fit(draw(8, 50), draw(3, 50), **options)  # libraries load what they need
     runs_x, runs_y = draw(n_features), draw(n_targets)
     RESET.write_text("5")  # the peak starts from here
-    before = _resident("VmRSS")
+    before = process_bytes("VmRSS")
     fit(runs_x, runs_y, **options)
-    print(_resident("VmHWM") - before)
+    print(int(process_bytes("VmHWM") - before))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from cobe.brain.checks import with_repetitions
 from cobe.brain.records import Dataset
+from cobe.core.apart import map_surviving
 from cobe.core.errors import CobeError
-from cobe.stimulus.apart import map_surviving
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.playback import check_rom, ending
 

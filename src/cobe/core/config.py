@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 
 from cobe.core.errors import CobeError
+from cobe.core.timing import CLIP_FRAMES
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,12 @@ class VQVAEConfig:
     quantizer: str = "vq"
     levels: tuple[int, ...] = ()
     flat_kernel: int = 3
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Tokens of one 16-frame clip over (time, height, width)."""
+        size = (CLIP_FRAMES, self.resolution, self.resolution)
+        return tuple(n // s for n, s in zip(size, self.downsample, strict=True))
 
 
 @dataclass(frozen=True)

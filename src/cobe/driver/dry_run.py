@@ -16,7 +16,7 @@ from cobe.brain.timeseries import find_dseg
 from cobe.core.config import PROFILES, Cell, Profile, axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.paths import build_dir, data_dir, figures_dir
-from cobe.core.timing import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_RATE_HZ
+from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.encoding.splits import split_sessions
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import replayed, stimuli_with_rom, usable_runs
@@ -33,10 +33,8 @@ N_SHOWN = 12
 def training_flop(profile: Profile, cells: list[Cell]) -> tuple[float, float]:
     """Arithmetic of the training of the VQ-VAE and of these cells, counted part by part."""
     vqvae, train = profile.vqvae, profile.train
-    size = (CLIP_FRAMES, vqvae.resolution, vqvae.resolution)
-    grid = tuple(n // s for n, s in zip(size, vqvae.downsample, strict=True))
     of_vqvae = vqvae.n_steps * total_flops(vqvae_flops(vqvae, vqvae.batch_size))
-    shape = (vqvae.n_codes, vqvae.code_dim, grid, train.n_steps, train.batch_size)
+    shape = (vqvae.n_codes, vqvae.code_dim, vqvae.grid, train.n_steps, train.batch_size)
     return of_vqvae, sum(train_flops(cell, *shape) for cell in cells)
 
 

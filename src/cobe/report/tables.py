@@ -80,9 +80,6 @@ def paper_size_table() -> pd.DataFrame:
         published count is known).
     """
     paper = get_profile("paper")
-    side = paper.vqvae.resolution
-    strides = paper.vqvae.downsample
-    grid = tuple(n // s for n, s in zip((CLIP_FRAMES, side, side), strides, strict=True))
     rows = []
     for axis in paper.axes:
         known = published.gpt_size(axis.name).set_index("level")
@@ -91,7 +88,7 @@ def paper_size_table() -> pd.DataFrame:
             if str(level) not in known.index:
                 continue
             with torch.device("meta"):
-                model = build_gpt(cell, paper.vqvae.n_codes, paper.vqvae.code_dim, grid)
+                model = build_gpt(cell, paper.vqvae.n_codes, paper.vqvae.code_dim, paper.vqvae.grid)
             theirs = known.loc[str(level)]
             rows.append(
                 {"axis": axis.name, "level": level}

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cobe.core.apart import map_surviving
 from cobe.core.artifacts import Artifact, Store
 from cobe.core.errors import CobeError
-from cobe.stimulus.apart import map_surviving
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
-from cobe.video.device import fast_bf16
+from cobe.video.device import default_precision
 from cobe.video.gpt import ConditionalGPT, build_gpt
 from cobe.video.recipe import PixelTokens
 from cobe.video.steplog import StepLog
@@ -47,7 +47,7 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
     """
     cfg = pipeline.profile.vqvae
     # resolved here, so that the key tells models of one machine from those of another
-    precision = "bf16" if fast_bf16() else "fp32"
+    precision = default_precision()
     train_keys = repetition_keys(roles, "video_train")
     val_keys = repetition_keys(roles, "video_val")
 

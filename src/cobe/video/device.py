@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 
 from cobe.core.errors import CobeError
+from cobe.core.memory import process_bytes
 
 _MIXED = {"fp32": "no", "tf32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -20,6 +21,11 @@ def fast_bf16() -> bool:
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def default_precision() -> str:
+    """``"bf16"`` where the machine multiplies it in hardware, else ``"fp32"``."""
+    return "bf16" if fast_bf16() else "fp32"
 
 
 def precisions(device: str) -> list[str]:
@@ -89,12 +95,10 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Largest memory so far: torch's on a GPU, the resident set of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        status = Path("/proc/self/status").read_text()
-    except OSError:
+    peak = process_bytes("VmHWM")
+    if math.isnan(peak):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    # where it can be had: ru_maxrss of a worker begins with that of its parent
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return int(peak)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import torch
 
 from cobe.core.config import Cell, TrainConfig, VQVAEConfig
 from cobe.core.errors import CobeError
+from cobe.core.memory import process_bytes
 from cobe.core.seeds import rng_for
 from cobe.video.device import make_accelerator, precisions, torch_threads, wait
 from cobe.video.flops import gpt_flops, mfu, total_flops, train_flops
@@ -238,8 +239,6 @@ def project_hours(
                 f"measured: rows differ in {name} ({', '.join(map(str, rows[name].unique()))}); "
                 "give those of one device, thread count, batch size, depth and recipe"
             )
-    size = (16, vqvae.resolution, vqvae.resolution)
-    grid = tuple(n // s for n, s in zip(size, vqvae.downsample, strict=True))
     made = []
     for cell in cells:
         known = rows[rows.precision == cell.precision].groupby("hidden").flop_per_s.median()
@@ -248,7 +247,9 @@ def project_hours(
                 f"cell {cell.name}: no measured row in {cell.precision}, only in "
                 f"{', '.join(sorted(rows.precision.unique()))}; measure it, or change the cell's"
             )
-        flop = train_flops(cell, vqvae.n_codes, vqvae.code_dim, grid, cfg.n_steps, cfg.batch_size)
+        flop = train_flops(
+            cell, vqvae.n_codes, vqvae.code_dim, vqvae.grid, cfg.n_steps, cfg.batch_size
+        )
         rate = np.exp(np.interp(np.log(cell.hidden), np.log(known.index), np.log(known)))
         made.append(
             {
@@ -375,20 +376,11 @@ def _reset_memory(device: torch.device) -> float:
         Path("/proc/self/clear_refs").write_text("5")
     except (OSError, AttributeError):
         return float("nan")
-    return _status_bytes("VmRSS")
+    return process_bytes("VmRSS")
 
 
 def _peak_memory(device: torch.device) -> float:
     """Most bytes in use since the last `_reset_memory`."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return _status_bytes("VmHWM")
-
-
-def _status_bytes(name: str) -> float:
-    """A figure of /proc/self/status, which Linux has."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next((float(x.split()[1]) * 1024 for x in lines if x.startswith(name)), float("nan"))
+    return process_bytes("VmHWM")

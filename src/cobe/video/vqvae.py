@@ -16,7 +16,6 @@ from torch import nn
 from cobe.core.config import VQVAEConfig
 from cobe.core.errors import CobeError
 from cobe.core.seeds import seed_for
-from cobe.core.timing import CLIP_FRAMES
 from cobe.video.blocks import (
     AttentionResidualBlock,
     ChannelNorm,
@@ -96,8 +95,7 @@ class VQVAE(nn.Module):
     @property
     def grid(self) -> tuple[int, int, int]:
         """Tokens of one 16-frame clip over (time, height, width)."""
-        size = (CLIP_FRAMES, self.cfg.resolution, self.cfg.resolution)
-        return tuple(n // s for n, s in zip(size, self.cfg.downsample, strict=True))
+        return self.cfg.grid
 
     @property
     def device(self) -> torch.device:

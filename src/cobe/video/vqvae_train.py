@@ -17,7 +17,7 @@ from vector_quantize_pytorch import VectorQuantize
 from cobe.core.config import VQVAEConfig
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for, seed_for
-from cobe.video.device import fast_bf16, make_accelerator, torch_threads
+from cobe.video.device import default_precision, make_accelerator, torch_threads
 from cobe.video.flops import total_flops, vqvae_flops
 from cobe.video.loop import Task, fit
 from cobe.video.schedule import eval_steps
@@ -130,7 +130,7 @@ def train_vqvae(
     if not len(val_clips):
         raise CobeError("val_clips: empty; hold out at least one clip for validation")
     if precision == "auto":
-        precision = "bf16" if fast_bf16() else "fp32"
+        precision = default_precision()
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     with torch_threads(threads), torch.random.fork_rng(devices=devices):
         accelerator = make_accelerator(precision)
