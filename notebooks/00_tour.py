@@ -110,10 +110,11 @@ frame_strip(rebuilt[0], title="the same clip, rebuilt from its 64 tokens (smoke 
 #
 # A small GPT reads the tokens of one clip and learns to predict those of the **next** one. Nobody
 # tells it what a ship is; it only ever sees the game. While it predicts, each of its layers holds a
-# **hidden state**: a vector that summarises what it makes of the scene.
+# **hidden state**: a vector that summarises what it makes of the scene. It is brought to the same number
+# of features (principal components) for every model, so that a wider one has no head start.
 
 # %%
-from cobe.sweep.scores import gpt_features, ridge_rows
+from cobe.sweep.features import gpt_features, role_rows
 from cobe.sweep.tables import loss_table
 
 base = smoke.profile.base
@@ -122,7 +123,8 @@ features = gpt_features(trained[base].path, tokens, smoke.profile.protocol)
 losses = loss_table(trained)
 
 print("cell:", base.name)
-print("hidden states (n_windows, hidden):", features.shape)
+for block, states in features.items():
+    print(f"block {block}: features (n_windows, n_features):", states.shape)
 print("validation loss, nats per token:")
 print(losses[["step", "val_loss"]].round(3).to_string(index=False))
 
@@ -142,8 +144,9 @@ from cobe.sweep.scores import score_features
 
 series = stages.parcel_bold(smoke, dataset)
 bold = {key: stages.load_bold(item) for key, item in series.items()}
-window_clips = tokens.clips.loc[ridge_rows(tokens)]
-scores = score_features(features, window_clips, bold, smoke.profile.protocol)
+window_clips = tokens.clips.loc[role_rows(tokens)]
+blocks = {f"block {block}": states for block, states in features.items()}
+scores = score_features(blocks, window_clips, bold, smoke.profile.protocol)
 
 overall = scores[scores.held_out == "all"]
 print("BOLD of one run (n_trs, n_parcels):", bold[run.key].shape)

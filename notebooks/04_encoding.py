@@ -32,8 +32,7 @@ from cobe.sweep import pipeline as stages
 study = stages.open_pipeline(profile, data)
 video = models.video_stages(study)
 tokens = models.load_tokens(video.tokens)
-cells = models.sweep_cells(study.profile, axes)
-trained = models.train_cells(study, video.tokens, cells + models.untrained_controls(cells))
+trained = models.train_cells(study, video.tokens, models.paper_cells(study.profile, axes))
 series = stages.parcel_bold(study, video.dataset)
 
 print("models:", len(trained), " runs with BOLD:", len(series))
@@ -41,25 +40,31 @@ print("models:", len(trained), " runs with BOLD:", len(series))
 # %% [markdown]
 # ## Features on the clock of the scanner
 #
-# Each window gives one vector: the hidden states of the last block while the model reads the target
-# clip, averaged over its tokens. Each volume gets the mean of the clips inside it, weighted by how
-# long they overlap. A volume that clips cover for less than half has no features.
+# Each window gives one vector per block: its hidden states while the model reads the target clip. The
+# values of all tokens are brought to the same number of principal components for every model, fitted
+# on clips that trained the video model: a wider model gets no more features than a narrow one. Each
+# volume gets the mean of the clips inside it, weighted by how long they overlap. A volume that clips
+# cover for less than half has no features.
 
 # %%
 import numpy as np
 
 from cobe.encoding.delays import stack_delays
-from cobe.sweep.scores import gpt_features, ridge_rows, run_features
+from cobe.sweep.features import load_features, model_features, role_rows
+from cobe.sweep.scores import run_features
 
 protocol = study.profile.protocol
 base = study.profile.base
-features = gpt_features(trained[base].path, tokens, protocol)
-clips = tokens.clips.loc[ridge_rows(tokens)]
+made = model_features(study, video.tokens, {base: trained[base]}, protocol)
+blocks = load_features(made[base])
+features = list(blocks.values())[-1]
+clips = tokens.clips.loc[role_rows(tokens)]
 key = next(clips[["subject", "session", "run"]].itertuples(index=False, name=None))
 bold = {key: stages.load_bold(item) for key, item in series.items()}
 x_tr = run_features(features, clips, key, len(bold[key]))
 x_delayed = stack_delays(x_tr, protocol.delays_tr)
 
+print("blocks:", *blocks, "- here the last one is shown")
 print("features (n_windows, n_features):", features.shape)
 print("one run  (n_trs, n_features):", x_tr.shape, key)
 print("delayed by", protocol.delays_tr, "TR:", x_delayed.shape)
@@ -126,23 +131,28 @@ print("smallest correlation of the two predictions:", f"{min(r_between):.6f}")
 # %% [markdown]
 # ## Every model and every control, against every participant
 #
-# The controls need no training: the codes of the VQ-VAE, principal components of the pixels (fitted on
-# the video sessions, as many as the base model has hidden units), luminance, contrast and motion
-# energy on a grid, and the buttons.
+# The controls need no training: principal components of the VQ-VAE's codes and of the pixels (fitted
+# on the video sessions, as many as every model gets), luminance, contrast and motion energy on a
+# grid, and the buttons. Which block of a model is read is chosen inside the training sessions.
 
 # %%
-from cobe.sweep.scores import control_features, scores, session_scores
+from cobe.sweep.features import control_features
+from cobe.sweep.scores import paper_scores, session_scores
 
 controls = control_features(study, video)
-table = scores(study, video.tokens, series, trained, controls)
+everything = paper_scores(study, video.tokens, series, trained, controls, axes)
+table = everything[everything.protocol == protocol.name]
 overall = table[(table.held_out == "all") & (table.summary == "mean")]
 
-print("score table (n_rows, n_columns):", table.shape)
+print("score table, all protocols (n_rows, n_columns):", everything.shape)
+print(everything.groupby("protocol").cell.nunique().rename("models").to_string())
+
+# %%
 print("mean r over parcels, held-out sessions; rows: model, columns: participant")
 print(overall.pivot_table(index=["features", "cell"], columns="subject", values="r").round(3))
 
 # %% [markdown]
-# **How to read it.** r is the correlation of prediction and BOLD over all held-out volumes of a
+# **How to read it.** This is the protocol `corrected`. r is the correlation of prediction and BOLD over all held-out volumes of a
 # participant, averaged over *all* parcels, those that nothing drives included. A mean over parcels is
 # a small number; the published figures show the *maximum* over parcels, which is a large one even by
 # chance.
@@ -178,7 +188,7 @@ import pandas as pd
 
 from cobe.encoding.stats import paired_comparison
 
-units = session_scores(table)
+units = session_scores(table, protocol.name)
 wide = units.pivot_table(index=["subject", "held_out"], columns="cell", values="r")
 rivals = [base.untrained().name, "pixel_pca", "vq", "lowlevel", "buttons"]
 rows = []

@@ -40,17 +40,17 @@ figures = [
 # %%
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
-from cobe.sweep.scores import control_features, scores
+from cobe.sweep.features import control_features
+from cobe.sweep.scores import paper_scores
 from cobe.sweep.tables import loss_table, size_table, stage_timings
 
 study = stages.open_pipeline(profile, data)
 video = models.video_stages(study)
-cells = models.sweep_cells(study.profile, axes)
-trained = models.train_cells(study, video.tokens, cells + models.untrained_controls(cells))
+trained = models.train_cells(study, video.tokens, models.paper_cells(study.profile, axes))
 series = stages.parcel_bold(study, video.dataset)
 controls = control_features(study, video)
 losses = loss_table(trained)
-table = scores(study, video.tokens, series, trained, controls)
+table = paper_scores(study, video.tokens, series, trained, controls, axes)
 
 print("loss table  (n_rows, n_columns):", losses.shape)
 print("score table (n_rows, n_columns):", table.shape)
@@ -70,10 +70,12 @@ folder = figures_dir(profile)
 # %% [markdown]
 # ## Figures 1 to 5: one axis each
 #
-# In each figure: **a** validation loss per step; **b** the published loss per epoch; **c** mean r over
-# all parcels on held-out sessions, per participant, with interval and chance, and the untrained
-# model of the same shape as an open diamond; **d** the published bars, which are the *maximum* over
-# 1,095 parcels; **e** the cortex, grey where nothing survives correction.
+# In each figure: **a** validation loss per step of our cells; **b** the published loss per epoch. Then
+# the three ways: **c** the published bars, which are the *maximum* over 1,095 parcels; **d** our run
+# under `as_published`, the same statistic over our parcels; **e** our run under `corrected`: mean r on
+# held-out sessions with interval and chance, and the untrained model of the same shape as an open
+# diamond. **f** is the cortex under `corrected`, one colour scale, grey where nothing survives.
+# Published and computed values never share an axis.
 
 # %%
 from cobe.report.captions import caption
@@ -110,9 +112,9 @@ show("fig1_data_size")
 
 # %% [markdown]
 # *What to see:* more video lowers the loss and stops overfitting. The brain score moves far less than
-# the loss does, and the untrained diamond is never far away. *What it does not show:* what more data
-# of one participant buys against more participants: every subset here is spread over participants, to
-# within a chunk of 1,000 frames (the smallest holds three of them).
+# the loss does, and the untrained diamond is never far away. Under `as_published` (dashed) the smaller
+# sets are the first of a list and get fewer updates, so their curves end early. *What it does not
+# show:* which of these two makes the difference; [notebook 07](07_audit.ipynb) takes them apart.
 #
 # ### Width
 
@@ -120,9 +122,9 @@ show("fig1_data_size")
 show("fig2_hidden_dim")
 
 # %% [markdown]
-# *What to see:* the loss falls with the width. *What it does not show:* learning alone. A wider model
-# also hands more features to the ridge, so each bar has to be read against the untrained model of
-# the **same** width.
+# *What to see:* the loss falls with the width. *What it does not show:* learning alone. Under
+# `as_published` a wider model also hands more features to the ridge; under `corrected` all hand on
+# equally many, and each bar is read against the untrained model of the **same** width.
 #
 # ### Depth
 
@@ -130,9 +132,9 @@ show("fig2_hidden_dim")
 show("fig3_n_layers")
 
 # %% [markdown]
-# *What to see:* the last block of each model is read, at every depth; the published figure reads
-# another block here than in its other figures. *What it does not show:* whether a block in the
-# middle would do better.
+# *What to see:* the published figure reads the last block here and another one in its other figures;
+# `as_published` (d) does so too, `corrected` (e) chooses the block inside the training sessions. *What it
+# does not show:* each block on its own, which is in [notebook 07](07_audit.ipynb).
 #
 # ### Heads and precision
 
@@ -142,7 +144,8 @@ show("fig5_precision")
 
 # %% [markdown]
 # *What to see:* small differences. *What it does not show:* whether they are larger than the noise from
-# one training run to the next: there is one seed per level.
+# one training run to the next: there is one seed per level here, and more in
+# [notebook 07](07_audit.ipynb).
 #
 # ## Trained, untrained, and controls
 
@@ -154,8 +157,8 @@ if "fig_controls" in figures:
 show("fig_controls")
 
 # %% [markdown]
-# *What to see:* which simple features a learned model has to beat. *What it does not show:* unique
-# variance; features that tie may explain different parts.
+# *What to see:* which simple features a learned model has to beat, and the sentence that says whether it
+# does. *What it does not show:* unique variance; features that tie may explain different parts.
 #
 # ## Figure 6: what the model expects to see
 #
@@ -238,5 +241,5 @@ print(
 )
 
 # %% [markdown]
-# **Back to** [00 · the tour](00_tour.ipynb), or on to your own features:
-# `cobe.encoding.evaluate(runs_x, runs_y, groups=..., ...)` takes any.
+# **Next:** [06 · what to spend](06_compute_optimal.ipynb) (a step of its own), or
+# [07 · the audit](07_audit.ipynb). Your own features: `cobe.encoding.evaluate(runs_x, runs_y, ...)`.

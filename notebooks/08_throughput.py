@@ -127,7 +127,7 @@ figure
 # Arithmetic is counted, the rate interpolated between widths.
 
 # %%
-from cobe.core.config import get_profile
+from cobe.core.profiles import get_profile
 from cobe.sweep.models import sweep_cells
 from cobe.video.throughput import project_hours
 

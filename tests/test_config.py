@@ -2,8 +2,9 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-from cobe.core.config import PROFILES, Cell, axis_cells, get_profile
+from cobe.core.config import Cell, axis_cells
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES, get_profile
 from cobe.core.seeds import rng_for, seed_for
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.video.gpt import check_shape

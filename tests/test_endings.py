@@ -20,9 +20,9 @@ from brain_tree import Play, RunPlan, write_tree
 from cobe.brain.dataset import main, read_dataset
 from cobe.brain.endings import check_endings
 from cobe.core.artifacts import Store
-from cobe.core.config import PROFILES
 from cobe.core.errors import CobeError
 from cobe.core.parallel import map_processes
+from cobe.core.profiles import PROFILES
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.playback import check_rom, decode, ending, installed_game, play

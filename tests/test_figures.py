@@ -1,29 +1,30 @@
-"""The figures draw the tables' numbers, mark gaps, and put each parcel where it lies."""
+"""Maps put each parcel where it lies; captions, frames, films and small figures tell the truth."""
 
 from dataclasses import replace
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
 from matplotlib.text import Text
 from nibabel.affines import apply_affine
 from PIL import Image
 
 from cobe.brain.parcels import grey_matter_parcels
-from cobe.core.config import axis_cells, get_profile
+from cobe.core.config import axis_cells
 from cobe.core.errors import CobeError
+from cobe.core.profiles import get_profile
 from cobe.report import figures, maps, style
 from cobe.report.captions import caption
 from cobe.report.frames import prediction_film
-from cobe.report.manifest import FIGURE_AXES, THROUGHPUT_FIGURE, figure_names
+from cobe.report.manifest import figure_names
 from cobe.report.save import save_figure, save_gif
-from report_tables import loss_table, score_table
+from report_tables import draw_axis, loss_table, panel, score_table, words
 
 SMOKE = get_profile("smoke")
 N_PARCELS = SMOKE.plan.n_parcels
-LOSSES, SCORES = loss_table(SMOKE), score_table(SMOKE, N_PARCELS)
+LOSSES = loss_table(SMOKE, published=True)
+SCORES = score_table(SMOKE, N_PARCELS, published=True)
+CORRECTED = SCORES[SCORES["protocol"] == "corrected"]
 
 
 @pytest.fixture(scope="module")
@@ -33,124 +34,12 @@ def atlas():
 
 @pytest.fixture(scope="module")
 def fig1(atlas):
-    return figures.fig1_data_size(SMOKE, LOSSES, SCORES, atlas, True)
-
-
-def panel(figure, label):
-    (axes,) = (axes for axes in figure.axes if axes.get_label() == label)
-    return axes
-
-
-def mean_rows(scores, features="gpt"):
-    rows = scores[(scores["summary"] == "mean") & (scores["held_out"] == "all")]
-    return rows[rows["features"] == features].set_index(["subject", "cell"])
-
-
-def words(figure):
-    texts = [text.get_text() for text in figure.findobj(Text)]
-    return " ".join(texts)
-
-
-@pytest.mark.parametrize("name", FIGURE_AXES)
-def test_curves_and_bars_are_the_tables(name):
-    axis = figures.get_axis(SMOKE, FIGURE_AXES[name])
-    figure = figures.axis_figure(SMOKE, axis, LOSSES, SCORES, None, True, maps=False)
-    lines = {line.get_label(): line for line in panel(figure, "losses").lines}
-    scores = panel(figure, "scores")
-    bars = {bar.get_label(): bar[0] for bar in scores.containers}
-    spans = {c.get_label(): c for c in scores.collections if isinstance(c, LineCollection)}
-    ours, controls = mean_rows(SCORES), mean_rows(SCORES, "untrained")
-    diamonds = {line.get_label(): line for line in scores.lines}
-    for cell, level in zip(axis_cells(SMOKE, axis), axis.levels, strict=True):
-        rows = LOSSES[LOSSES["cell"] == cell.name]
-        np.testing.assert_array_equal(lines[str(level)].get_xdata(), rows["step"])
-        np.testing.assert_array_equal(lines[str(level)].get_ydata(), rows["val_loss"])
-        assert lines[f"best {level}"].get_ydata()[0] == rows["val_loss"].min()
-        for subject in SMOKE.plan.subjects:
-            key, row = f"{subject} {level}", ours.loc[subject, cell.name]
-            assert bars[key].get_height() == row["r"]
-            interval = spans[f"interval {key}"].get_segments()[0]
-            np.testing.assert_array_equal(interval[:, 1], [row["ci_low"], row["ci_high"]])
-            chance = spans[f"chance {key}"].get_segments()[0]
-            np.testing.assert_array_equal(chance[:, 1], row["chance_95"])
-            control = controls.loc[subject, cell.untrained().name]
-            assert diamonds[f"untrained {key}"].get_ydata()[0] == control["r"]
-    assert len(bars) == len(axis.levels) * len(SMOKE.plan.subjects)
-
-
-def test_rows_of_other_protocols_are_not_drawn():
-    other = SCORES.assign(protocol="as_published", r=0.99)
-    both = pd.concat([SCORES, other])
-    axis = figures.get_axis(SMOKE, "n_heads")
-    figure = figures.axis_figure(SMOKE, axis, LOSSES, both, None, True, maps=False)
-    assert all(bar[0].get_height() < 0.9 for bar in panel(figure, "scores").containers)
-
-
-def test_what_was_not_computed_is_a_marked_gap(atlas):
-    axis = figures.get_axis(SMOKE, "data_size")
-    gone = axis_cells(SMOKE, axis)[0].name
-    subject = SMOKE.plan.subjects[1]
-    scores = SCORES[~((SCORES["cell"] == gone) & (SCORES["subject"] == subject))]
-    losses = LOSSES[LOSSES["cell"] != gone]
-    figure = figures.axis_figure(SMOKE, axis, losses, scores, atlas, True)
-    panels = panel(figure, "scores")
-    key = f"{subject} {axis.levels[0]}"
-    assert key not in {bar.get_label() for bar in panels.containers}
-    assert f"gap {key}" in {patch.get_label() for patch in panels.patches}
-    assert [text.get_text() for text in panels.texts] == [style.NOT_COMPUTED]
-    gap = panel(figure, f"map {key} left lateral")
-    assert not gap.images
-    assert gap.texts[0].get_text() == style.NOT_COMPUTED
-    assert panel(figure, f"map {subject} {axis.levels[1]} left lateral").images
-    assert "3k (not computed)" in [t.get_text() for t in figure.legends[0].get_texts()]
-    text = caption("fig1_data_size", SMOKE, scores, losses, simulated=True)
-    assert f"Not computed: loss of 3k, score of 3k in {subject}." in text
-
-
-def test_a_planned_subject_without_scores_keeps_its_place():
-    axis = figures.get_axis(SMOKE, "n_layers")
-    one = SCORES[SCORES["subject"] == SMOKE.plan.subjects[0]]
-    figure = figures.axis_figure(SMOKE, axis, LOSSES, one, None, True, maps=False)
-    ticks = [tick.get_text() for tick in panel(figure, "scores").get_xticklabels()]
-    assert tuple(ticks) == SMOKE.plan.subjects
-    nothing = figures.axis_figure(SMOKE, axis, LOSSES[:0], SCORES[:0], None, True, maps=False)
-    assert not panel(nothing, "scores").containers
-
-
-def test_undefined_scores_and_diverged_losses_say_so():
-    axis = figures.get_axis(SMOKE, "n_heads")
-    cell = axis_cells(SMOKE, axis)[0].name
-    scores, losses = SCORES.copy(), LOSSES.copy()
-    scores.loc[(scores["cell"] == cell) & (scores["summary"] == "mean"), "r"] = np.nan
-    losses.loc[losses.index[losses["cell"] == cell][-1], "val_loss"] = np.inf
-    figure = figures.axis_figure(SMOKE, axis, losses, scores, None, True, maps=False)
-    assert [t.get_text() for t in panel(figure, "scores").texts] == ["undefined"] * 2
-    assert "2 (diverged)" in [t.get_text() for t in figure.legends[0].get_texts()]
-
-
-def test_tables_that_answer_twice_or_lack_columns_are_errors(atlas):
-    axis = figures.get_axis(SMOKE, "data_size")
-    draw = figures.axis_figure
-    with pytest.raises(CobeError, match="2 rows for .*keep one"):
-        draw(SMOKE, axis, LOSSES, pd.concat([SCORES, SCORES]), None, True, maps=False)
-    with pytest.raises(CobeError, match="has a step twice"):
-        draw(SMOKE, axis, pd.concat([LOSSES, LOSSES]), SCORES, None, True, maps=False)
-    with pytest.raises(CobeError, match="score table: no column chance_95"):
-        draw(SMOKE, axis, LOSSES, SCORES.drop(columns="chance_95"), None, True, maps=False)
-    with pytest.raises(CobeError, match="loss table: no column val_loss"):
-        draw(SMOKE, axis, LOSSES.drop(columns="val_loss"), SCORES, None, True, maps=False)
-    with pytest.raises(CobeError, match="parcel 60 .* is not in the atlas"):
-        maps_atlas = np.asarray(atlas.dataobj).copy()
-        maps_atlas[maps_atlas == 60] = 0
-        fewer = nib.Nifti1Image(maps_atlas, atlas.affine)
-        figures.maps_figure(SMOKE, axis, SCORES, fewer, True)
-    with pytest.raises(CobeError, match="no axis 'colour'"):
-        figures.get_axis(SMOKE, "colour")
+    return draw_axis(SMOKE, "data_size", LOSSES, SCORES, atlas)
 
 
 def test_data_are_named_in_the_figure(fig1):
     assert "computed here, simulated data" in words(fig1)
-    assert "published: maximum over 1,095 parcels, real data" in words(fig1)
+    assert "published, real data" in words(fig1)
     real = figures.fig_controls(SMOKE, SCORES, False)
     assert "simulated" not in words(real)
     assert "simulated" in words(figures.fig_controls(SMOKE, SCORES, True))
@@ -237,26 +126,38 @@ def _centre(atlas, label):
     return apply_affine(atlas.affine, np.argwhere(np.asarray(atlas.dataobj) == label)).mean(0)
 
 
-def test_one_scale_per_row_of_maps(fig1):
+def test_all_maps_of_a_figure_share_one_scale_that_is_stated(fig1, atlas):
     axis = figures.get_axis(SMOKE, "data_size")
+    cells = [cell.name for cell in axis_cells(SMOKE, axis)]
+    rows = CORRECTED[CORRECTED["cell"].isin(cells) & (CORRECTED["summary"] == "target")]
+    largest = rows.loc[rows["q"] <= 0.05, "r"].max()
+    low, high = panel(fig1, "scale").get_ylim()
+    assert low == 0
+    assert largest <= high < largest + 0.05
+    text = caption("fig1_data_size", SMOKE, SCORES, LOSSES, simulated=True)
+    assert f"one colour scale for all maps, r from 0 to {style.r_text(high)}" in text
+    assert "one scale for all maps" in words(fig1)
+    # also where a subject's own largest r is smaller
+    pixels = maps.PANEL_PIXELS * maps.SUPERSAMPLING
+    image = maps.view_labels(maps.vertex_labels(atlas, "left"), "left", "lateral", pixels)
     for subject in SMOKE.plan.subjects:
-        rows = SCORES[
-            (SCORES["subject"] == subject)
-            & SCORES["cell"].isin([cell.name for cell in axis_cells(SMOKE, axis)])
-            & (SCORES["summary"] == "target")
-            & (SCORES["q"] <= 0.05)
-        ]
-        low, high = panel(fig1, f"scale {subject}").get_ylim()
-        assert low == 0
-        assert rows["r"].max() <= high < rows["r"].max() + 0.05
-    assert maps.row_top([pd.DataFrame({"label": [1], "r": [0.3], "q": [0.9]})]) == 0.05
+        parcels = maps.parcel_rows(CORRECTED, cells[0], subject)
+        shown = panel(fig1, f"map {subject} {axis.levels[0]} left lateral").images[0].get_array()
+        np.testing.assert_allclose(np.asarray(shown), maps.map_rgba(image, parcels, high))
+    assert maps.scale_top([pd.DataFrame({"label": [1], "r": [0.3], "q": [0.9]})]) == 0.05
+
+
+def test_numbers_are_written_as_readers_write_them():
+    shown = [style.r_text(r) for r in (0.75, 0.5, 1.0, 0.0, -0.021, -0.0001, 0.325)]
+    assert shown == [".75", ".5", "1", "0", "-.021", "0", ".325"]
+    assert [style.signed_r(r) for r in (0.02, -0.007, 1.2)] == ["+.020", "-.007", "+1.200"]
 
 
 def test_the_label_column_wins_over_the_order_of_targets():
-    rows = SCORES.assign(label=SCORES["target"] + 11)
+    rows = CORRECTED.assign(label=CORRECTED["target"] + 11)
     cell, subject = SMOKE.base.name, SMOKE.plan.subjects[0]
     assert maps.parcel_rows(rows, cell, subject)["label"].tolist() == list(range(11, 71))
-    assert maps.parcel_rows(SCORES, cell, subject)["label"].tolist() == list(range(1, 61))
+    assert maps.parcel_rows(CORRECTED, cell, subject)["label"].tolist() == list(range(1, 61))
 
 
 @pytest.mark.parametrize("n_levels", [1, 2, 3, 4, 8])
@@ -266,26 +167,6 @@ def test_maps_fit_the_page(n_levels):
     assert maps.MAPS_LEFT_MM + plan.n_columns * plan.panel_mm + 12 <= style.WIDTH_MM
     assert plan.panel_mm >= 15
     assert maps.maps_height(4, n_levels) < 120
-
-
-def test_controls_are_drawn_and_the_highest_is_marked():
-    figure = figures.fig_controls(SMOKE, SCORES, True)
-    for subject in SMOKE.plan.subjects:
-        axes = panel(figure, subject)
-        points = {line.get_label(): line.get_xdata()[0] for line in axes.lines}
-        wanted = {}
-        for features in figures.CONTROLS:
-            rows = mean_rows(SCORES, features).loc[subject]
-            name = {"gpt": SMOKE.base.name, "untrained": SMOKE.base.untrained().name}
-            wanted[features] = rows.loc[name.get(features, features), "r"]
-        assert {key: points[key] for key in wanted} == wanted
-        best = max(wanted, key=wanted.get)
-        (star,) = (text for text in axes.texts if "★" in text.get_text())
-        assert star.xy[1] == figures.CONTROLS.index(best)
-        assert f"{wanted[best]:.3f}"[1:] in star.get_text()
-    missing = figures.fig_controls(SMOKE, SCORES[SCORES["features"] != "vq"], True)
-    axes = panel(missing, SMOKE.plan.subjects[0])
-    assert [t.get_position()[1] for t in axes.texts if t.get_text() == style.NOT_COMPUTED] == [2]
 
 
 def clips(n=3, seed=0):
@@ -350,15 +231,15 @@ def test_small_figures_of_the_notebooks():
     assert "4 targets, 1 on no grid point" in words(histogram)
 
 
-@pytest.mark.parametrize("name", sorted(set(figure_names(SMOKE)) - {THROUGHPUT_FIGURE}))
+@pytest.mark.parametrize("name", figure_names(SMOKE, ["paper"]))
 def test_captions_say_n_split_summary_and_data(name):
     text = caption(name, SMOKE, SCORES, LOSSES, simulated=True, note="Chosen by seed 0.")
-    assert "\n" not in text
     assert "Simulated data" in text and text.endswith("Chosen by seed 0.")
     if not name.startswith("fig6"):
         for part in ("n = 2 subjects", "60 parcels", "2 held-out sessions", "300 to 301 held-out"):
             assert part in text
-        assert "95 % interval" in text and "100 block permutations" in text
+        assert "95 % interval" in text
+        assert f"{SMOKE.protocol.n_permutations} block permutations" in text
     assert "CNeuroMod" in caption(name, SMOKE, SCORES, LOSSES, simulated=False)
 
 
@@ -370,12 +251,14 @@ def test_captions_need_their_tables():
     with pytest.raises(CobeError, match="does not vary"):
         caption("fig1_data_size", replace(SMOKE, axes=()), SCORES, LOSSES, simulated=True)
     text = caption("fig5_precision_maps", SMOKE, SCORES, simulated=True)
-    counted = SCORES[(SCORES["cell"] == SMOKE.base.name) & (SCORES["subject"] == "sub-sim1")]
+    counted = CORRECTED[
+        (CORRECTED["cell"] == SMOKE.base.name) & (CORRECTED["subject"] == "sub-sim1")
+    ]
     assert f"fp32: {int((counted['q'] <= 0.05).sum())} of 60" in text
 
 
 def test_a_figure_with_maps_is_the_same_twice_and_small(tmp_path, fig1, atlas):
-    again = figures.fig1_data_size(SMOKE, LOSSES, SCORES, atlas, True)
+    again = draw_axis(SMOKE, "data_size", LOSSES, SCORES, atlas)
     for name, figure in (("one", fig1), ("two", again)):
         save_figure(figure, "fig1_data_size", tmp_path / name, "caption")
     for suffix in ("pdf", "png"):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cobe.core.config import PROFILES, Cell, TrainConfig, axis_cells
+from cobe.core.config import Cell, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES
 from cobe.video.generate import (
     cached_logits,
     copy_last_clip,

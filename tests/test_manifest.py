@@ -2,15 +2,17 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from cobe.core.config import PROFILES, get_profile
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES, get_profile
 from cobe.report.manifest import (
+    GROUPS,
     MANIFEST,
     build_manifest,
     check_manifest,
@@ -150,9 +152,14 @@ def test_a_failure_while_drawing_leaves_the_old_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_has_the_paper_s_figures(name):
-    names = figure_names(get_profile(name))
+    profile = get_profile(name)
+    names = figure_names(profile)
     assert names[0] == "fig1_data_size"
-    assert len(names) == len(set(names)) == 8
+    assert names[:7] == figure_names(profile, ["paper"])
+    everything = figure_names(profile, GROUPS)
+    assert len(everything) == len(set(everything)) > len(names) > 7
+    fewer = replace(profile, axes=profile.axes[:1])
+    assert [n for n in figure_names(fewer) if n.startswith("fig2")] == []
 
 
 def test_markdown_keeps_the_digits_that_matter():

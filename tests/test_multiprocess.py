@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from cobe.core.config import Cell, TrainConfig, get_profile
+from cobe.core.config import Cell, TrainConfig
 from cobe.core.errors import CobeError
+from cobe.core.profiles import get_profile
 from cobe.video.tokens import clip_table
 from cobe.video.tokenset import open_token_set, write_token_set
 from cobe.video.train_cell import main, train_cell, with_changes

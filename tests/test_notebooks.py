@@ -15,18 +15,20 @@ import psutil
 import pytest
 
 from brain_tree import Play, RunPlan, write_tree
-from cobe.core.config import PROFILES, get_profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
+from cobe.core.profiles import PROFILES, get_profile
 from cobe.driver import notebooks
-from cobe.driver.__main__ import plan
+from cobe.driver.__main__ import chosen_figures, plan
 from cobe.driver.notebooks import check_parameters, declared_parameters, is_pair, read_script
 from cobe.driver.steps import Step
-from cobe.report.manifest import build_manifest
+from cobe.report.manifest import build_manifest, figure_names
 from cobe.report.save import Saved
 
 SCRIPTS = notebooks.scripts()
 NAMES = [script.stem for script in SCRIPTS]
+OWN_STEPS = {"scaling": "06_compute_optimal", "throughput": "08_throughput"}
+OF_DEFAULT = [name for name in NAMES if name not in OWN_STEPS.values()]
 
 
 def test_there_are_the_notebooks():
@@ -37,6 +39,8 @@ def test_there_are_the_notebooks():
         "03_gpt_training",
         "04_encoding",
         "05_paper_figures",
+        "06_compute_optimal",
+        "07_audit",
         "08_throughput",
     ]
 
@@ -164,14 +168,14 @@ def tables(folder: Path) -> dict[str, pd.DataFrame]:
 @pytest.mark.notebook
 def test_smoke_runs_every_notebook_and_makes_every_figure(smoke):
     folder, done = smoke
-    for name in NAMES:
+    for name in OF_DEFAULT:
         executed = nbformat.read(folder / f"build/smoke/{name}.ipynb", as_version=4)
         assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code"), (
             name
         )
         assert name in done.stdout
     figures = {path.stem for path in (folder / "figures/smoke").glob("*.pdf")}
-    assert {f"fig{k}" for k in range(1, 7)} <= {name.split("_")[0] for name in figures}
+    assert set(figure_names(get_profile("smoke"))) == figures
     for pdf in (folder / "figures/smoke").glob("*.pdf"):
         assert pdf.stat().st_size > 5000
         assert pdf.with_suffix(".png").stat().st_size > 5000
@@ -186,7 +190,7 @@ def test_second_run_does_no_work(smoke):
     done = driver("--profile", "smoke", folder=folder)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 60
-    assert done.stdout.count(": nothing to do") == len(NAMES)
+    assert done.stdout.count(": nothing to do") == len(OF_DEFAULT)
     after = {p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.is_file()}
     assert before == after
 
@@ -199,8 +203,24 @@ def test_a_damaged_figure_is_noticed_and_made_again(smoke):
     victim.write_bytes(whole[: len(whole) // 2])
     done = driver("--profile", "smoke", folder=folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("] 05") == 2 and done.stdout.count(": nothing to do") == len(NAMES) - 1
+    assert (
+        done.stdout.count("] 05") == 2
+        and done.stdout.count(": nothing to do") == len(OF_DEFAULT) - 1
+    )
     assert victim.read_bytes() == whole
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("group", OWN_STEPS)
+def test_steps_of_their_own_run_on_what_the_default_made(smoke, group):
+    folder, _ = smoke
+    done = driver("--profile", "smoke", "--only", group, folder=folder)
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert f"{OWN_STEPS[group]} ..." in done.stdout
+    for name in figure_names(get_profile("smoke"), [group]):
+        assert (folder / f"figures/smoke/{name}.png").stat().st_size > 5000
+        words = (folder / f"figures/smoke/{name}.md").read_text()
+        assert "simulated" in words.lower() or group == "throughput"
 
 
 @pytest.mark.notebook
@@ -375,6 +395,13 @@ def test_the_throughput_figure_needs_its_own_notebooks_only():
     profile = get_profile("smoke")
     names = [step.name for step in plan(profile, "", ["fig_throughput"])]
     assert names == ["01_data", "02_vqvae", "08_throughput"]
+    names = [step.name for step in plan(profile, "", figure_names(profile, ["scaling"]))]
+    assert names == ["01_data", "02_vqvae", "06_compute_optimal"]
+    assert [s.name for s in plan(profile, "", figure_names(profile))] == OF_DEFAULT
+    assert chosen_figures(profile, "audit,fig1") == [
+        *figure_names(profile, ["audit"]),
+        "fig1_data_size",
+    ]
     names = [step.name for step in plan(profile, "", ["fig1_data_size"])]
     assert names == ["01_data", "02_vqvae", "03_gpt_training", "04_encoding", "05_paper_figures"]
     (drawn,) = [s.parameters["figures"] for s in plan(profile, "", ["fig1_data_size"])[-1:]]

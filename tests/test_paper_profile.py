@@ -25,13 +25,14 @@ from cobe.brain.bold import parcel_series
 from cobe.brain.parcels import grey_matter_parcels
 from cobe.brain.timeseries import merged_labels
 from cobe.core.artifacts import Store
-from cobe.core.config import PROFILES, Axis, Cell, PlayPlan
+from cobe.core.config import Axis, Cell, PlayPlan
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES
 from cobe.driver.__main__ import main as driver
 from cobe.simulate import write_dataset
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.playback import play
-from cobe.sweep import models, scores, targets
+from cobe.sweep import features, models, scores, targets
 from cobe.sweep import pipeline as stages
 from real_tree import write_timeseries
 
@@ -189,11 +190,16 @@ def test_the_whole_path_from_key_logs_to_scores(real, open_tiny):
 
     tokens = models.load_tokens(video.tokens)
     assert set(tokens.clips.session) == set(SESSIONS[:3])
-    cells = models.sweep_cells(study.profile, ["hidden_dim"])
+    cells = models.paper_cells(study.profile, ["hidden_dim"])
     trained = models.train_cells(study, video.tokens, cells)
-    controls = scores.control_features(study, video)
-    table = scores.scores(study, video.tokens, series, trained, controls)
-    assert set(table.cell) == {cell.name for cell in cells} | set(scores.CONTROLS)
+    controls = features.control_features(study, video)
+    table = scores.paper_scores(study, video.tokens, series, trained, controls, ["hidden_dim"])
+    names = {cell.name for cell in cells}
+    assert table.groupby("protocol").cell.agg(set).to_dict() == {
+        "corrected": names | set(features.CONTROLS),
+        "as_published": names,
+    }
+    assert (table.leaks == (table.protocol == "as_published")).all()
     overall = table[(table.held_out == "all") & (table.summary == "mean")]
     assert np.isfinite(overall.r).all() and (overall.subject == SUBJECT).all()
 

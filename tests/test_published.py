@@ -5,11 +5,12 @@ from importlib.resources import files
 
 import pytest
 
-from cobe.core.config import get_profile
 from cobe.core.errors import CobeError
+from cobe.core.profiles import get_profile
 from cobe.report import published
 from cobe.report.figures import axis_figure, get_axis
 from cobe.report.tables import (
+    NOT_PUBLISHED,
     hyperparameter_table,
     model_size_table,
     paper_size_table,
@@ -29,7 +30,7 @@ def raw(name):
 @pytest.fixture(scope="module")
 def drawn():
     """Axes of each figure, without maps, by label."""
-    losses, scores = loss_table(SMOKE), score_table(SMOKE, 20)
+    losses, scores = loss_table(SMOKE, published=True), score_table(SMOKE, 20, published=True)
     figures = {}
     for name in AXES:
         figure = axis_figure(SMOKE, get_axis(SMOKE, name), losses, scores, None, True, maps=False)
@@ -93,15 +94,53 @@ def test_every_published_loss_is_drawn_as_the_file_says(drawn, axis):
 
 def test_published_and_computed_values_have_axes_of_their_own(drawn):
     for panels in drawn.values():
-        ours = {artist.get_label() for artist in panels["scores"].containers}
-        theirs = {artist.get_label() for artist in panels["published scores"].containers}
-        assert not any(label.startswith("published") for label in ours)
-        assert all(label.startswith("published") for label in theirs)
-        assert (
-            not panels["scores"]
-            .get_shared_y_axes()
-            .joined(panels["scores"], panels["published scores"])
-        )
+        theirs = panels["published scores"]
+        assert all(bars.get_label().startswith("published") for bars in theirs.containers)
+        for label in ("scores", "as_published scores"):
+            bars = {artist.get_label() for artist in panels[label].containers}
+            assert bars
+            assert not any(name.startswith("published") for name in bars)
+            assert not theirs.get_shared_y_axes().joined(theirs, panels[label])
+
+
+# typed in from the authors' notebooks' outputs, and not from the files of the package
+PRINTED = {
+    ("data_size", "10K", "sub-06"): 0.1121,
+    ("data_size", "1M", "sub-02"): 0.3891,
+    ("data_size", "6M", "sub-04"): 0.6736,
+    ("hidden_dim", "6", "sub-02"): 0.3972,
+    ("hidden_dim", "30", "sub-01"): 0.5589,
+    ("hidden_dim", "126", "sub-06"): 0.3927,
+    ("n_layers", "1", "sub-04"): 0.5834,
+    ("n_layers", "8", "sub-02"): 0.2870,
+    ("n_heads", "1", "sub-01"): 0.6556,
+    ("n_heads", "8", "sub-06"): 0.5655,
+    ("precision", "fp16", "sub-04"): 0.6745,
+    ("precision", "fp32", "sub-01"): 0.6275,
+}
+
+
+@pytest.mark.parametrize(("axis", "level", "subject"), PRINTED)
+def test_bars_are_what_the_notebooks_print(drawn, axis, level, subject):
+    bars = {bar.get_label(): bar[0] for bar in drawn[axis]["published scores"].containers}
+    assert bars[f"published {subject} {level}"].get_height() == PRINTED[axis, level, subject]
+
+
+def test_losses_are_what_the_authors_saved_and_what_was_read_off(drawn):
+    lines = {line.get_label(): line for line in drawn["data_size"]["published losses"].lines}
+    base = lines["published base"].get_ydata()
+    assert [round(base[epoch], 3) for epoch in (1, 10, 50, 100)] == [3.709, 2.556, 2.321, 2.303]
+    assert (round(base.min(), 3), base.argmin()) == (2.294, 80)
+    best = lines["published best 1M"]
+    assert (best.get_xdata()[0], best.get_ydata()[0]) == (12, 4.29)
+
+
+def test_the_published_files_are_whole():
+    counts = {"max_r.csv": 80, "val_loss_6M_base.csv": 101, "val_loss_digitised.csv": 18}
+    for name, n_rows in counts.items():
+        assert len(raw(name)) == n_rows
+    rows = [(row["axis"], row["level"], row["subject"]) for row in raw("max_r.csv")]
+    assert len(set(rows)) == len(rows)
 
 
 def test_published_tables_say_their_source():
@@ -138,17 +177,51 @@ def test_model_sizes_keep_their_sources_apart():
         model_size_table(counts.drop(columns="model"))
     with pytest.raises(CobeError, match="two rows"):
         model_size_table(pd.concat([counts, counts]))
+    with pytest.raises(CobeError, match="parameter counts: rows are published, not computed"):
+        model_size_table(counts.assign(source="published"))
 
 
 @pytest.mark.parametrize("name", ["smoke", "quick", "paper"])
 def test_hyperparameters_stand_beside_the_published_ones(name):
     profile = get_profile(name)
     table = hyperparameter_table(profile).set_index(["part", "name"])
-    assert table.loc[("GPT", "hidden size"), "computed"] == str(profile.base.hidden)
+    ours = ["as_published here", "corrected here"]
+    assert list(table.columns) == ["published", *ours, "note"]
+    assert table.loc[("GPT", "hidden size"), ours].tolist() == [str(profile.base.hidden)] * 2
     assert table.loc[("GPT", "hidden size"), "published"] == "576"
     assert table.loc[("VQ-VAE", "codes"), "published"] == "1024"
-    assert (table["computed"] != "").all()
     assert table.index.is_unique
+    assert (table[["published", *ours]] != "").all(axis=None)
+    # parts stand together
+    parts = table.index.get_level_values("part")
+    assert (parts[1:] != parts[:-1]).sum() == parts.nunique() - 1
+
+
+def test_both_protocols_are_told_apart_in_the_table():
+    table = hyperparameter_table(get_profile("quick")).set_index(["part", "name"])
+    ridge = table.loc["ridge"]
+    rows = {
+        "held out": ("10 % of volumes, drawn at random", "every session in turn"),
+        "delays (TR)": ("1, 2, 3, 4", "1, 2, 3, 4, 5"),
+        "penalty is chosen": ("one for all parcels", "for each parcel"),
+        "branch that is read": ("MLP branch, before it is added", "output of the block"),
+        "statistic of the figures": ("maximum over parcels", "mean over parcels"),
+        "unit of the penalties": (
+            "that of the products of features, as they are",
+            "mean variance of the feature columns in training",
+        ),
+    }
+    for name, values in rows.items():
+        assert tuple(ridge.loc[name, ["as_published here", "corrected here"]]) == values, name
+    assert "last block on the axis n_layers" in ridge.loc["block that is read", "as_published here"]
+    assert ridge.loc["penalties", "as_published here"] == ridge.loc["penalties", "published"]
+    assert (
+        table.loc[("GPT", "smaller training subsets"), "as_published here"]
+        == (table.loc[("GPT", "smaller training subsets"), "published"])
+    )
+    for name in ("held out", "delays (TR)", "penalties", "penalty is chosen", "smoothing (mm)"):
+        assert ridge.loc[name, "note"].startswith("inferred")
+    assert ridge.loc["pooling of a clip's tokens", "published"] == NOT_PUBLISHED
 
 
 def test_timings_are_checked():

@@ -11,9 +11,9 @@ import pytest
 from brain_tree import Play, RunPlan, atlas_image, write_tree
 from cobe.brain.dataset import read_dataset
 from cobe.core.artifacts import Store
-from cobe.core.config import PROFILES
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
+from cobe.core.profiles import PROFILES
 from cobe.core.timing import TR_S
 from cobe.sweep import jobs, models, scores
 from cobe.sweep import pipeline as stages
@@ -165,6 +165,7 @@ def test_scores_find_a_planted_delay_and_nothing_in_noise():
     assert overall.r.iloc[0] > 0.8 and overall.q.iloc[0] < 0.05
     assert (overall.q.iloc[1:] > 0.05).all()
     units = scores.session_scores(table.assign(cell="c", features="gpt"))
+    assert (table.protocol == "corrected").all() and not table.leaks.any()
     assert sorted(units.held_out) == ["ses-001", "ses-002", "ses-003"]
 
 
@@ -174,7 +175,7 @@ def test_only_the_simulation_knows_the_truth():
         for path in (PROJECT / "src/cobe" / room).rglob("*.py"):
             assert not re.search(r"[\"'/]truth[\"'/]", path.read_text()), path
     readers = [p.stem for p in (PROJECT / "notebooks").glob("*.py") if '"truth"' in p.read_text()]
-    assert readers == ["04_encoding"]
+    assert readers == ["04_encoding", "07_audit"]
 
 
 def test_spread_clips_and_sampler_stay_inside_their_stores():

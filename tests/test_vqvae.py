@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cobe.core.config import PROFILES
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES
 from cobe.video.blocks import StridedConv3d, StridedConvTranspose3d
 from cobe.video.quantizer import fsq_levels
 from cobe.video.tokens import clip_table, store_clips, tokenize

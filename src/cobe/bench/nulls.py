@@ -8,10 +8,11 @@ import time
 import warnings
 
 import numpy as np
-from scipy import signal, stats
+from scipy import stats
 
 from cobe.core.seeds import rng_for
 from cobe.encoding import RandomVolumes, evaluate
+from cobe.encoding.surrogates import slow_noise
 
 LEVEL = 0.05
 # Lag-one autocorrelation of features and of responses, slow and less slow. Volumes of 1.49 s.
@@ -103,8 +104,8 @@ def one_draw(speed, n_runs, n_trs, n_features, n_targets, n_permutations, seed, 
         False positives at .05 of each method; two means of r over targets.
     """
     rng = rng_for(seed, "nulls", speed, draw)
-    runs_x = [slow(rng, n_trs, n_features, speed[0]) for _ in range(n_runs)]
-    runs_y = [slow(rng, n_trs, n_targets, speed[1]) for _ in range(n_runs)]
+    runs_x = [slow_noise(rng, n_trs, n_features, speed[0]) for _ in range(n_runs)]
+    runs_y = [slow_noise(rng, n_trs, n_targets, speed[1]) for _ in range(n_runs)]
 
     def scores(groups, **options):
         with warnings.catch_warnings():
@@ -143,22 +144,3 @@ def parametric_p(scores):
     """One-sided p-values of correlations as if volumes were independent: (n_targets,)."""
     r, n = scores["r"].to_numpy(), scores["n_trs"].to_numpy()
     return stats.t.sf(r * np.sqrt((n - 2) / (1 - r**2)), n - 2)
-
-
-def slow(rng, n_rows, n_columns, rho):
-    """Autoregressive noise of unit variance, from its stationary distribution.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-    n_rows, n_columns : int
-    rho : float
-        Correlation of a row with the one before, below 1.
-
-    Returns
-    -------
-    noise : float64 array of shape (n_rows, n_columns)
-    """
-    noise = rng.standard_normal((n_rows, n_columns)) * np.sqrt(1 - rho**2)
-    noise[0] /= np.sqrt(1 - rho**2)
-    return signal.lfilter([1], [1, -rho], noise, axis=0)

@@ -1,10 +1,9 @@
-"""Profiles, cells and protocols: frozen dataclasses, data and not branches."""
+"""What a profile, a cell and a protocol are: frozen dataclasses, data and not branches."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 
-from cobe.core.errors import CobeError
 from cobe.core.timing import CLIP_FRAMES
 
 
@@ -17,7 +16,9 @@ class Cell:
     n_frames : int
         60 Hz emulator frames in the training subset.
     scheme : str
-        How the subset is drawn: ``"stratified"`` (nested, balanced over subjects and runs).
+        How the subset is drawn, always nested: ``"stratified"`` (balanced over subjects and runs),
+        ``"prefix"`` (in list order, as published) or ``"single"`` (one subject, balanced over its
+        runs).
     hidden, n_layers, n_heads : int
         Width, depth and attention heads of the GPT.
     precision : str
@@ -30,6 +31,8 @@ class Cell:
         ``"divide"``: hidden must be a multiple of n_heads. ``"floor"``: a head has
         ``hidden // n_heads`` channels, so that attention is narrower than hidden where it is no
         multiple (as in the paper's code, whose widths 6 ... 255 have 4 heads).
+    n_steps : int
+        Optimiser steps, and with them the length of the schedule; 0: as `TrainConfig` says.
     """
 
     n_frames: int
@@ -41,6 +44,7 @@ class Cell:
     seed: int = 0
     trained: bool = True
     head_rule: str = "divide"
+    n_steps: int = 0
 
     @property
     def name(self) -> str:
@@ -48,34 +52,53 @@ class Cell:
         frames = f"{self.n_frames}f" if self.trained else "untrained"
         floored = "floored" if self.head_rule == "floor" else ""
         shape = f"h{self.hidden}-l{self.n_layers}-a{self.n_heads}{floored}"
-        return f"{frames}-{shape}-{self.precision}-{self.scheme}-s{self.seed}"
+        steps = f"-{self.n_steps}u" if self.n_steps else ""
+        return f"{frames}-{shape}-{self.precision}-{self.scheme}-s{self.seed}{steps}"
 
     def untrained(self) -> Cell:
         """The control of the same shape: precision, data and scheme do not touch it."""
-        return replace(self, n_frames=0, precision="fp32", scheme="stratified", trained=False)
+        given = {"n_frames": 0, "precision": "fp32", "scheme": "stratified", "n_steps": 0}
+        return replace(self, **given, trained=False)
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a cell is scored against the brain.
+    """How cells are trained for a comparison, and scored against the brain.
 
     Attributes
     ----------
     name : str
         Name in tables and captions.
+    scheme : str
+        How training subsets smaller than the base cell's are drawn (`Cell.scheme`).
+    updates : str
+        ``"steps"``: as many optimiser steps for every cell; ``"epochs"``: as many passes over its
+        data as the base cell makes, so that steps grow with the data.
     holdout : str
-        What is held out: ``"session"`` or ``"run"``.
+        What is held out: ``"session"``, ``"run"``, or ``"volumes"``, drawn at random, which leaks.
+    test_fraction : float
+        Share of the volumes that is held out at random.
+    readout : str
+        GPT block that is read: ``"nested"``: chosen among all, inside the training rows;
+        ``"middle"``: block ``n_layers // 2`` counted from 0; ``"last"``.
+    branch : str
+        ``"residual"``: the output of the block; ``"mlp"``: its MLP branch before it is added.
     pooling : str
-        How a clip's tokens become one vector: ``"mean"`` over all tokens.
-    block : int
-        GPT block that is read, counted from 0; negative counts from the last.
+        How a clip's tokens become one vector: ``"mean"`` over all tokens, or ``"pca"``: principal
+        components of all tokens, fitted on clips that trained the video model.
+    n_features : int or None
+        Features of every model, whatever its width; None: as many as the pooling gives.
     delays_tr : tuple of int
         Delays in TR, positive = the brain answers later.
     alphas : tuple of float
-        Ridge penalties to choose from, one per target.
+        Ridge penalties to choose from.
+    alpha_per_target : bool
+        False: one penalty for all parcels.
     relative_alphas : bool
         Penalties in units of the mean variance of the columns, so that one grid serves features of
         any scale.
+    summary : str
+        What stands for a subject: the ``"mean"`` or the ``"max"`` over parcels.
     n_permutations : int
         Block permutations for p-values and chance levels.
     block_trs : int
@@ -85,16 +108,23 @@ class Protocol:
     smoothing_mm : float or None
         Full width at half maximum of the smoothing of volumes.
     seed : int
-        Seed of permutations and bootstrap.
+        Seed of random splits, permutations and bootstrap.
     """
 
     name: str
+    scheme: str = "stratified"
+    updates: str = "steps"
     holdout: str = "session"
-    pooling: str = "mean"
-    block: int = -1
+    test_fraction: float = 0.1
+    readout: str = "nested"
+    branch: str = "residual"
+    pooling: str = "pca"
+    n_features: int | None = None
     delays_tr: tuple[int, ...] = (1, 2, 3, 4, 5)
     alphas: tuple[float, ...] = tuple(10.0**k for k in range(0, 8))
+    alpha_per_target: bool = True
     relative_alphas: bool = True
+    summary: str = "mean"
     n_permutations: int = 500
     block_trs: int = 40
     confounds: str = "minimal"
@@ -233,6 +263,41 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class GridConfig:
+    """The joint grid of model size and frames, crossed with the scan time of the ridge.
+
+    Attributes
+    ----------
+    hidden : tuple of int
+        Widths; depth, heads and precision are the base cell's.
+    n_frames : tuple of int
+        Frames of the nested training subsets.
+    passes : float
+        Passes over the clips of its subset that every cell of the grid makes. Up to 4 are worth
+        nearly as much as fresh data (Muennighoff 2023, arXiv 2305.16264).
+    anchors : tuple of (int, int)
+        Widths and frames of the cells that are repeated with other seeds.
+    seeds : tuple of int
+        Seeds of these repeats, besides the base cell's.
+    slices : tuple of (float, tuple of int)
+        Budgets in FLOP, and the widths that are trained for each, on the largest subset.
+    scan_hours : tuple of float
+        Hours of fMRI that the ridge is trained on, nested.
+    train : TrainConfig
+        Of all cells; a cell's own steps take the place of its.
+    """
+
+    hidden: tuple[int, ...]
+    n_frames: tuple[int, ...]
+    anchors: tuple[tuple[int, int], ...]
+    slices: tuple[tuple[float, tuple[int, ...]], ...]
+    scan_hours: tuple[float, ...]
+    train: TrainConfig
+    passes: float = 4.0
+    seeds: tuple[int, ...] = (1, 2)
+
+
+@dataclass(frozen=True)
 class Profile:
     """Everything that one run of the pipeline needs to know.
 
@@ -251,7 +316,15 @@ class Profile:
     axes : tuple of Axis
         One per figure of the paper.
     protocol : Protocol
-        How cells are scored.
+        How cells are scored: ``corrected``.
+    published : Protocol
+        How the paper trained and scored them, as far as it is known: ``as_published``.
+    published_by_axis : tuple of (str, Protocol)
+        Axes whose figure was made in another way than the others.
+    grid : GridConfig
+        The joint grid of model size, frames and scan time.
+    seeds : tuple of int
+        Seeds of the repeats of the base cell, its own first.
     """
 
     name: str
@@ -262,113 +335,43 @@ class Profile:
     base: Cell
     axes: tuple[Axis, ...]
     protocol: Protocol
+    published: Protocol
+    published_by_axis: tuple[tuple[str, Protocol], ...]
+    grid: GridConfig
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+    def published_for(self, axis: str) -> Protocol:
+        """The protocol ``as_published`` of one axis."""
+        return dict(self.published_by_axis).get(axis, self.published)
 
     def as_dict(self) -> dict:
         """The whole profile as plain nested data."""
         return asdict(self)
 
 
-def _axes(n_frames, hidden, n_layers, n_heads, precision) -> tuple[Axis, ...]:
-    return (
-        Axis("data_size", "n_frames", n_frames, "training data (frames)"),
-        Axis("hidden_dim", "hidden", hidden, "hidden size"),
-        Axis("n_layers", "n_layers", n_layers, "layers"),
-        Axis("n_heads", "n_heads", n_heads, "attention heads"),
-        Axis("precision", "precision", precision, "precision"),
-    )
+def axis_cells(profile: Profile, axis: Axis, protocol: Protocol | None = None) -> list[Cell]:
+    """The trained cells of one axis, in the order of its levels; the base cell is one of them.
 
-
-_CORRECTED = Protocol("corrected")
-
-PROFILES = {
-    "smoke": Profile(
-        name="smoke",
-        plan=PlayPlan(
-            subjects=("sub-sim1", "sub-sim2"),
-            sessions=(("ses-001", 2), ("ses-002", 1), ("ses-003", 1)),
-            repetitions_per_run=3,
-            repetition_s=30.0,
-            n_parcels=60,
-        ),
-        video_sessions=1,
-        vqvae=VQVAEConfig(n_hiddens=16, n_codes=128, n_steps=120, batch_size=8),
-        train=TrainConfig(n_steps=60, batch_size=16, n_evals=6),
-        base=Cell(n_frames=9000, hidden=32, n_layers=2, n_heads=4),
-        axes=_axes((3000, 9000), (16, 32), (1, 2), (2, 4), ("bf16", "fp32")),
-        protocol=replace(_CORRECTED, n_permutations=100, block_trs=20),
-    ),
-    "quick": Profile(
-        name="quick",
-        plan=PlayPlan(
-            subjects=("sub-sim1", "sub-sim2", "sub-sim3", "sub-sim4"),
-            sessions=(("ses-001", 5), ("ses-002", 2), ("ses-003", 2), ("ses-004", 2)),
-            repetitions_per_run=4,
-            repetition_s=65.0,
-        ),
-        video_sessions=1,
-        vqvae=VQVAEConfig(),
-        train=TrainConfig(),
-        base=Cell(n_frames=200_000, hidden=96, n_layers=2, n_heads=4),
-        axes=_axes(
-            (3_000, 12_000, 50_000, 200_000),
-            (12, 24, 48, 96),
-            (1, 2, 4),
-            (1, 2, 4),
-            ("bf16", "fp32"),
-        ),
-        protocol=_CORRECTED,
-    ),
-    "paper": Profile(
-        name="paper",
-        plan=None,
-        video_sessions=8,
-        vqvae=VQVAEConfig(
-            resolution=128,
-            n_hiddens=240,
-            n_res_blocks=4,
-            n_codes=1024,
-            code_dim=128,
-            n_steps=156_000,
-            batch_size=32,
-            learning_rate=3e-4,
-            flat_kernel=4,
-        ),
-        train=TrainConfig(
-            n_steps=145_000, batch_size=64, learning_rate=7.3e-4, n_evals=100, dropout=0.2
-        ),
-        base=Cell(
-            n_frames=4_000_000,
-            hidden=576,
-            n_layers=8,
-            n_heads=4,
-            precision="bf16",
-            head_rule="floor",
-        ),
-        axes=_axes(
-            (10_000, 100_000, 1_000_000, 4_000_000),
-            (6, 15, 30, 63, 126, 255, 576, 1024),
-            (1, 2, 4, 8, 16),
-            (1, 2, 4, 8),
-            ("bf16", "fp32"),
-        ),
-        protocol=_CORRECTED,
-    ),
-}
-
-
-def get_profile(name: str) -> Profile:
-    """The profile of that name.
-
-    Raises
-    ------
-    CobeError
-        No profile has that name.
+    Parameters
+    ----------
+    profile, axis
+        The base cell, and what varies.
+    protocol : Protocol or None
+        How smaller training subsets are drawn and for how long they are trained; None: as
+        ``corrected`` does. The base cell is the same under every protocol.
     """
-    if name not in PROFILES:
-        raise CobeError(f"profile {name!r}: unknown; choose one of {', '.join(PROFILES)}")
-    return PROFILES[name]
+    how = profile.protocol if protocol is None else protocol
+    base, cells = profile.base, []
+    for level in axis.levels:
+        cell = replace(base, **{axis.field: level})
+        if cell.n_frames < base.n_frames:
+            cell = replace(cell, scheme=how.scheme, n_steps=_steps(profile, how, cell))
+        cells.append(cell)
+    return cells
 
 
-def axis_cells(profile: Profile, axis: Axis) -> list[Cell]:
-    """The trained cells of one axis, in the order of its levels; the base cell is one of them."""
-    return [replace(profile.base, **{axis.field: level}) for level in axis.levels]
+def _steps(profile: Profile, protocol: Protocol, cell: Cell) -> int:
+    """Steps of a smaller subset: 0 as all others, or in proportion to its frames."""
+    if protocol.updates == "steps":
+        return 0
+    return max(1, round(profile.train.n_steps * cell.n_frames / profile.base.n_frames))

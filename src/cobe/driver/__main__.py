@@ -13,23 +13,32 @@ from pathlib import Path
 import nbformat
 
 from cobe.core.artifacts import age_text, readable_os_errors
-from cobe.core.config import PROFILES, Profile, get_profile
+from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT, build_dir, data_dir, figures_dir
+from cobe.core.profiles import PROFILES, get_profile
 from cobe.driver.notebooks import check_parameters, declared_parameters, paired, read_script
 from cobe.driver.notebooks import scripts as notebook_scripts
 from cobe.driver.steps import Step
 from cobe.report.manifest import (
-    THROUGHPUT_FIGURE,
+    DEFAULT_GROUPS,
+    GROUPS,
     check_manifest,
     figure_names,
     read_manifest,
 )
 
-PAPER_NOTEBOOK = "05_paper_figures"
-THROUGHPUT_NOTEBOOK = "08_throughput"
-# what the throughput figure needs besides its own notebook
-BEFORE_THROUGHPUT = ("01_data", "02_vqvae")
+# the notebook that draws each group of figures, and what has to run before it
+DRAWN_BY = {
+    "paper": "05_paper_figures",
+    "scaling": "06_compute_optimal",
+    "audit": "07_audit",
+    "throughput": "08_throughput",
+}
+BEFORE_ALL = ("01_data", "02_vqvae")
+BEFORE_PAPER = ("03_gpt_training", "04_encoding")
+# only with the whole default
+ALONE = "00_tour"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -51,7 +60,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--profile", default="quick", help=f"one of {', '.join(PROFILES)}")
     parser.add_argument("--data", default="", metavar="DIR", help="folder of the data")
     parser.add_argument(
-        "--only", default="", metavar="FIG,...", help="only these figures, such as fig1,fig6"
+        "--only",
+        default="",
+        metavar="FIG,...",
+        help="only these figures, such as fig1,fig6, or a group of them: " + ", ".join(GROUPS),
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and do nothing"
@@ -60,21 +72,32 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def chosen_figures(profile: Profile, only: str) -> list[str]:
-    """Names of the figures to make: all, or those that start with a given word.
+    """Names of the figures to make: those of the default, or what is asked for.
+
+    Parameters
+    ----------
+    profile : Profile
+        Whose axes.
+    only : str
+        Names of groups, or of figures or how these begin, with commas between.
 
     Raises
     ------
     CobeError
         A word fits no figure.
     """
-    names = figure_names(profile)
     if not only:
-        return names
+        return figure_names(profile)
+    names = figure_names(profile, GROUPS)
     chosen = []
     for word in only.split(","):
         hits = [n for n in names if n == word or n.startswith(f"{word}_")]
+        if word in GROUPS:
+            hits = figure_names(profile, [word])
         if not hits:
-            raise CobeError(f"--only {word!r}: no such figure; choose from {', '.join(names)}")
+            raise CobeError(
+                f"--only {word!r}: no such figure; choose from {', '.join((*GROUPS, *names))}"
+            )
         chosen += hits
     return list(dict.fromkeys(chosen))
 
@@ -82,26 +105,26 @@ def chosen_figures(profile: Profile, only: str) -> list[str]:
 def plan(profile: Profile, data: str, figures: list[str]) -> list[Step]:
     """The steps of a run, with every parameter checked before the first one starts."""
     everything = figures == figure_names(profile)
+    asked = {group: [n for n in figures if n in GROUPS[group]] for group in GROUPS}
+    drawing = {DRAWN_BY[group]: names for group, names in asked.items() if names}
+    wanted_stems = {*BEFORE_ALL, *drawing}
+    wanted_stems |= {*BEFORE_PAPER} if asked["paper"] else set()
+    wanted_stems |= {ALONE} if everything else set()
     axes = [
         axis.name
         for axis in profile.axes
-        if everything or any(axis.name in figure for figure in figures)
+        if everything or any(axis.name in name for name in asked["paper"])
     ]
-    of_paper = [name for name in figures if name != THROUGHPUT_FIGURE]
-    wanted = {"profile": profile.name, "data": data, "axes": axes, "figures": of_paper}
     steps = []
     for script in notebook_scripts():
-        if script.stem == "00_tour" and not everything:
+        if script.stem not in wanted_stems:
             continue
-        if script.stem == THROUGHPUT_NOTEBOOK and THROUGHPUT_FIGURE not in figures:
-            continue
-        if not of_paper and script.stem not in (*BEFORE_THROUGHPUT, THROUGHPUT_NOTEBOOK):
-            continue
+        wanted = {"profile": profile.name, "data": data, "axes": axes}
+        wanted["figures"] = drawing.get(script.stem, [])
         defaults = declared_parameters(read_script(script), script.stem)
         given = {key: value for key, value in wanted.items() if key in defaults}
         check_parameters(given, defaults, script.stem)
-        draws = script.stem in (PAPER_NOTEBOOK, THROUGHPUT_NOTEBOOK)
-        products = figures_dir(profile.name) if draws else None
+        products = figures_dir(profile.name) if script.stem in drawing else None
         steps.append(Step(script, given, build_dir(profile.name), products, profile))
     return steps
 
@@ -178,19 +201,36 @@ def _print_summary(rows, folder: Path, figures: list[str], seconds: float) -> No
 def pair() -> None:
     """Refresh the committed `.ipynb` of every notebook from the last run of the default.
 
+    The steps of their own are refreshed where they have been run, and named where not.
+
     Raises
     ------
     CobeError
-        A notebook has not been run, or changed since.
+        A notebook of the default has not been run, or changed since.
     """
     profile = get_profile("quick")
-    for step in plan(profile, "", figure_names(profile)):
+    steps = {step.name: step for step in plan(profile, "", figure_names(profile))}
+    of_default = set(steps)
+    for group in set(GROUPS) - set(DEFAULT_GROUPS):
+        extra = plan(profile, "", figure_names(profile, [group]))
+        steps |= {step.name: step for step in extra if step.name not in steps}
+    for name, step in sorted(steps.items()):
         if not step.done():
-            raise CobeError(f"{step.executed}: not of the whole default; run ./run_all.sh first")
+            if name in of_default:
+                raise CobeError(
+                    f"{step.executed}: not of the whole default; run ./run_all.sh first"
+                )
+            print(f"{name}: left as it is, not run since it or the code changed")
+            continue
         script = step.script
         notebook = paired(nbformat.read(step.executed, as_version=4), script)
         nbformat.write(notebook, script.with_suffix(".ipynb"))
         print(script.with_suffix(".ipynb").relative_to(PROJECT))
+    from cobe.report.audit.ledger import read_ledger, readme_section, write_readme_section
+
+    book = read_ledger(figures_dir(profile.name) / "table_ledger.csv")
+    write_readme_section(PROJECT / "README.md", readme_section(book))
+    print("README.md: its ledger")
 
 
 def main(arguments: list[str]) -> int:

@@ -13,12 +13,16 @@ from cobe.brain.fetch import annex_file, size_text
 from cobe.brain.files import NOT_DOWNLOADED, why_absent
 from cobe.brain.inventory import download_notes, listing_line, wanted
 from cobe.brain.timeseries import find_dseg
-from cobe.core.config import PROFILES, Cell, Profile, axis_cells
+from cobe.core.config import Cell, Profile, axis_cells
 from cobe.core.errors import CobeError
+from cobe.core.parallel import n_workers
 from cobe.core.paths import build_dir, data_dir, figures_dir
+from cobe.core.profiles import PROFILES
 from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.encoding.splits import split_sessions
-from cobe.sweep.models import sweep_cells, untrained_controls
+from cobe.sweep.arms import all_arm_cells
+from cobe.sweep.grid_plan import plan_table
+from cobe.sweep.models import paper_cells
 from cobe.sweep.pipeline import replayed, stimuli_with_rom, usable_runs
 from cobe.sweep.targets import check_space, source_there
 from cobe.video.flops import total_flops, train_flops, vqvae_flops
@@ -34,8 +38,43 @@ def training_flop(profile: Profile, cells: list[Cell]) -> tuple[float, float]:
     """Arithmetic of the training of the VQ-VAE and of these cells, counted part by part."""
     vqvae, train = profile.vqvae, profile.train
     of_vqvae = vqvae.n_steps * total_flops(vqvae_flops(vqvae, vqvae.batch_size))
-    shape = (vqvae.n_codes, vqvae.code_dim, vqvae.grid, train.n_steps, train.batch_size)
-    return of_vqvae, sum(train_flops(cell, *shape) for cell in cells)
+    shape = (vqvae.n_codes, vqvae.code_dim, vqvae.grid)
+    return of_vqvae, sum(
+        train_flops(cell, *shape, cell.n_steps or train.n_steps, train.batch_size)
+        for cell in cells
+        if cell.trained
+    )
+
+
+def cells_of(profile: Profile, steps) -> list[Cell]:
+    """The models that these steps make, each once; the joint grid has a table of its own."""
+    cells: dict[Cell, None] = {}
+    for step in steps:
+        if "axes" in step.parameters:
+            cells |= dict.fromkeys(paper_cells(profile, step.parameters["axes"]))
+        if step.name == "07_audit":
+            axes = [axis.name for axis in profile.axes]
+            cells |= dict.fromkeys([*paper_cells(profile, axes), *all_arm_cells(profile)])
+    return list(cells)
+
+
+def grid_lines(profile: Profile) -> list[str]:
+    """What the joint grid costs, by kind of cell, and what the prediction rests on."""
+    workers = n_workers()
+    table = plan_table(profile, workers=workers)
+    lines = [f"joint grid: {len(table)} models, cheapest first; predicted by {table.rate.iloc[0]}"]
+    for kind, rows in table.groupby("kind", sort=False):
+        seconds = rows.train_s.sum() + rows.score_s.fillna(0).sum()
+        lines.append(
+            f"  {kind:<10} {len(rows):>4} models, {rows.flop.sum():.2e} FLOP, "
+            f"{seconds / 60:,.0f} minutes of one worker"
+        )
+    what = "" if table.score_s.notna().all() else ", scoring and validation not counted"
+    lines.append(
+        f"  in all {table.cum_s.iloc[-1] / 60:,.0f} minutes with {workers} workers{what}; it goes "
+        "on where it was stopped"
+    )
+    return lines
 
 
 def describe(profile: Profile, steps, figures: list[str]) -> str:
@@ -44,12 +83,16 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
     for step in steps:
         state = "done already" if step.done() else "to do"
         lines.append(f"  {step.name:<20} {state}")
-    axes = next((s.parameters["axes"] for s in steps if "axes" in s.parameters), [])
-    cells = sweep_cells(profile, axes)
-    lines.append(
-        f"cells: {len(cells)} to train, {len(untrained_controls(cells))} untrained controls, "
-        f"{profile.train.n_steps} steps of {profile.train.batch_size} windows each"
-    )
+    cells = cells_of(profile, steps)
+    n_trained = sum(cell.trained for cell in cells)
+    if cells:
+        lines.append(
+            f"cells: {n_trained} to train, {len(cells) - n_trained} untrained controls, "
+            f"{profile.train.n_steps} steps of {profile.train.batch_size} windows each (fewer "
+            "where data sizes are compared at equal epochs)"
+        )
+    if any(step.name == "06_compute_optimal" for step in steps):
+        lines += grid_lines(profile)
     if profile.plan is None:
         given = next((s.parameters["data"] for s in steps if s.parameters.get("data")), "")
         lines += _real_data(profile, data_dir(given))

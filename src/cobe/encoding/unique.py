@@ -88,7 +88,6 @@ def unique_variance(
     n_permutations=1000,
     block_trs=40,
     seed=0,
-    relative_alphas=False,
     n_bootstrap=1000,
     bootstrap="block",
     reduce=Reduction("scale"),  # noqa: B008 - frozen
@@ -123,8 +122,11 @@ def unique_variance(
     ----------
     runs_x_by_band : dict of str to list of arrays of shape (n_trs, n_features)
         Features of every band, the controls among them.
-    runs_y, groups, delays_tr, alphas, block_trs, seed, relative_alphas, hrf, purge_trs
-        As for `cobe.encoding.evaluate`.
+    runs_y, groups, delays_tr, alphas, block_trs, seed, hrf, purge_trs
+        As for `cobe.encoding.evaluate`. Penalties are absolute: in units of each model's own
+        columns the full model and that of the controls would be shrunk differently even where the
+        band has no weight, and the paired test would find that difference (25 % of unrelated
+        parcels at .05 for a band of buttons).
     band : str
         The band in question; all others are controls.
     n_permutations : int
@@ -170,7 +172,6 @@ def unique_variance(
     options = {
         "delays_tr": delays_tr,
         "alphas": alphas,
-        "relative_alphas": relative_alphas,
         "hrf": hrf,
         "purge_trs": purge_trs,
         "seed": seed,

@@ -5,27 +5,33 @@ Nothing is fitted, averaged or written here.
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cobe.core.config import Axis, Profile
+from cobe.core.config import Axis, Profile, Protocol
 from cobe.core.errors import CobeError
 from cobe.report import panels, style
+from cobe.report.controls import fig_controls
 from cobe.report.frames import fig6_predicted_frames, frame_strip, predicted_frames
 from cobe.report.maps import draw_maps, maps_height, views_words
-from cobe.report.rows import mean_row, of_protocol, subjects_of
+from cobe.report.rows import count_range, loss_rows, of_protocol, subjects_of
 from cobe.report.small import alpha_figure, parcel_series_figure
+from cobe.report.ways import (
+    AS_PUBLISHED,
+    CORRECTED,
+    PUBLISHED,
+    fill_command,
+    gaps_of,
+    of_way,
+    protocol_of,
+    three_ways,
+    way_cells,
+)
 
 __all__ = [
     "alpha_figure",
     "axis_figure",
-    "fig1_data_size",
-    "fig2_hidden_dim",
-    "fig3_n_layers",
-    "fig4_n_heads",
-    "fig5_precision",
     "fig6_predicted_frames",
     "fig_controls",
     "frame_strip",
@@ -34,19 +40,16 @@ __all__ = [
     "parcel_series_figure",
     "predicted_frames",
 ]
-CONTROLS = ("gpt", "untrained", "vq", "pixel_pca", "lowlevel", "buttons")
-CONTROL_WORDS = {
-    "gpt": "GPT, trained",
-    "untrained": "GPT, untrained",
-    "vq": "VQ-VAE codes",
-    "pixel_pca": "pixel PCA",
-    "lowlevel": "low-level video",
-    "buttons": "buttons",
-}
-LEFT_MM, LEFT_WIDTH_MM = 17.0, 89.0
-RIGHT_MM, RIGHT_WIDTH_MM = 123.0, 46.5
-LOSS_TOP_MM, SCORE_TOP_MM, PANEL_MM = 13.0, 65.5, 36.0
-MAPS_TOP_MM = 113.0
+LOSS_LEFT_MM, LOSS_WIDTH_MM = 15.0, 92.0
+THEIR_LOSS_LEFT_MM, THEIR_LOSS_WIDTH_MM = 124.0, 44.0
+LOSS_TOP_MM, LOSS_HEIGHT_MM = 15.0, 32.0
+BARS_LEFT_MM, BARS_WIDTH_MM, BARS_PITCH_MM = 12.5, 45.5, 59.5
+BARS_TOP_MM, BARS_HEIGHT_MM = 71.0, 33.0
+GAP_WORDS_MM = 117.5
+MAPS_TOP_MM = 127.0
+STATISTICS = {"max": "maximum of r", "mean": "mean of r"}
+READOUTS = {"middle": "middle block", "last": "last block", "nested": "chosen block"}
+SPLITS = {"session": "held-out sessions", "run": "held-out runs"}
 
 
 def get_axis(profile: Profile, name: str) -> Axis:
@@ -73,19 +76,19 @@ def axis_figure(
     simulated: bool,
     maps: bool = True,
 ) -> Figure:
-    """One axis of the sweep: loss, scores, the published values of both, and cortical maps.
+    """One axis of the sweep, three ways in one look: published, as_published here, corrected here.
 
     Parameters
     ----------
     profile : Profile
-        Whose cells and protocol are drawn.
+        Whose cells and protocols are drawn.
     axis : Axis
         What varies.
     losses : pandas.DataFrame
         Columns cell, step, val_loss (nats/token).
     scores : pandas.DataFrame
         `cobe.encoding.evaluate`'s columns, with cell, features, protocol, subject, and optionally
-        label (the atlas label of a target; else target + 1).
+        label (the atlas label of a target; else target + 1). Rows of other protocols are left out.
     atlas_img : nibabel image
         Integer labels of the parcels in MNI space; not used without maps.
     simulated : bool
@@ -96,274 +99,208 @@ def axis_figure(
     Returns
     -------
     figure : matplotlib.figure.Figure
-        180 mm wide. What is not in a table is a gap that says "not computed".
+        180 mm wide: a, b loss; c, d, e the three ways, each on axes of its own; f maps of
+        ``corrected``. What is not in a table is a gap that says "not computed", and the figure
+        names the command that fills it.
 
     Raises
     ------
     CobeError
-        A table lacks a column or answers twice, or a scored parcel is not in the atlas.
+        A table lacks a column, holds published values or answers twice, or a scored parcel is not
+        in the atlas.
     """
-    scores = of_protocol(scores, profile)
+    table = three_ways(profile, axis, scores)
+    corrected = of_protocol(scores, profile.protocol)
     subjects = subjects_of(scores, profile)
     n_levels = len(axis.levels)
-    height = MAPS_TOP_MM + maps_height(len(subjects), n_levels) if maps else MAPS_TOP_MM - 4
+    height = MAPS_TOP_MM + maps_height(len(subjects), n_levels) if maps else MAPS_TOP_MM - 6
     with style.cobe_style():
         figure = style.new_figure(height)
-        _headings(figure, axis, simulated)
-        loss = style.axes_mm(figure, LEFT_MM, LOSS_TOP_MM, LEFT_WIDTH_MM, PANEL_MM, label="losses")
-        handles = panels.draw_losses(loss, profile, axis, losses)
-        _level_legend(figure, axis, handles)
-        score = style.axes_mm(
-            figure, LEFT_MM, SCORE_TOP_MM, LEFT_WIDTH_MM, PANEL_MM, label="scores"
-        )
-        panels.draw_scores(score, profile, axis, scores, subjects)
-        _marks_legend(figure)
-        right = style.axes_mm(
-            figure, RIGHT_MM, LOSS_TOP_MM, RIGHT_WIDTH_MM, PANEL_MM, label="published losses"
-        )
-        panels.draw_published_losses(right, axis)
-        right = style.axes_mm(
-            figure, RIGHT_MM, SCORE_TOP_MM, RIGHT_WIDTH_MM, PANEL_MM, label="published scores"
-        )
-        handles = panels.draw_published_scores(right, axis)
-        right.legend(
-            handles=handles,
-            ncols=len(handles),
-            loc="lower center",
-            bbox_to_anchor=(0.5, 0.985),
-            handlelength=0.9,
-            columnspacing=0.8,
-            borderpad=0,
-        )
-        for letter, x, y in (
-            ("a", 1, LOSS_TOP_MM - 4),
-            ("b", RIGHT_MM - 15, LOSS_TOP_MM - 4),
-            ("c", 1, SCORE_TOP_MM - 5),
-            ("d", RIGHT_MM - 15, SCORE_TOP_MM - 5),
-        ):
-            style.panel_letter(figure, x, y, letter)
+        _draw_losses(figure, profile, axis, losses, simulated)
+        _draw_ways(figure, profile, axis, table, simulated)
+        if _has_gaps(profile, axis, table, losses):
+            words = f"Gaps are filled by {fill_command(profile, axis)}"
+            style.text_mm(figure, 5, GAP_WORDS_MM, words, va="top", fontsize=6)
         if maps:
-            style.panel_letter(figure, 1, MAPS_TOP_MM - 5, "e")
+            style.panel_letter(figure, 1, MAPS_TOP_MM - 5, "f")
             _map_words(figure, axis, MAPS_TOP_MM - 4.4, simulated)
-            draw_maps(figure, MAPS_TOP_MM, profile, axis, scores, subjects, atlas_img)
+            draw_maps(figure, MAPS_TOP_MM, profile, axis, corrected, subjects, atlas_img)
     return figure
 
 
 def maps_figure(profile, axis, scores, atlas_img, simulated: bool) -> Figure:
     """The maps of one axis as a figure of their own; arguments as in `axis_figure`."""
-    scores = of_protocol(scores, profile)
+    corrected = of_protocol(scores, profile.protocol)
     subjects = subjects_of(scores, profile)
     with style.cobe_style():
         figure = style.new_figure(7.0 + maps_height(len(subjects), len(axis.levels)))
         _map_words(figure, axis, 2.0, simulated)
-        draw_maps(figure, 7.0, profile, axis, scores, subjects, atlas_img)
+        draw_maps(figure, 7.0, profile, axis, corrected, subjects, atlas_img)
     return figure
 
 
-def fig1_data_size(profile, losses, scores, atlas_img, simulated: bool) -> Figure:
-    """Figure 1: how much video the model was trained on; arguments as in `axis_figure`."""
-    axis = get_axis(profile, "data_size")
-    return axis_figure(profile, axis, losses, scores, atlas_img, simulated)
-
-
-def fig2_hidden_dim(profile, losses, scores, atlas_img, simulated: bool) -> Figure:
-    """Figure 2: hidden size; arguments as in `axis_figure`."""
-    axis = get_axis(profile, "hidden_dim")
-    return axis_figure(profile, axis, losses, scores, atlas_img, simulated)
-
-
-def fig3_n_layers(profile, losses, scores, atlas_img, simulated: bool) -> Figure:
-    """Figure 3: number of layers; arguments as in `axis_figure`."""
-    axis = get_axis(profile, "n_layers")
-    return axis_figure(profile, axis, losses, scores, atlas_img, simulated)
-
-
-def fig4_n_heads(profile, losses, scores, atlas_img, simulated: bool) -> Figure:
-    """Figure 4: number of attention heads; arguments as in `axis_figure`."""
-    axis = get_axis(profile, "n_heads")
-    return axis_figure(profile, axis, losses, scores, atlas_img, simulated)
-
-
-def fig5_precision(profile, losses, scores, atlas_img, simulated: bool) -> Figure:
-    """Figure 5: precision of the arithmetic; arguments as in `axis_figure`."""
-    axis = get_axis(profile, "precision")
-    return axis_figure(profile, axis, losses, scores, atlas_img, simulated)
-
-
-def fig_controls(profile: Profile, scores: pd.DataFrame, simulated: bool) -> Figure:
-    """The base GPT beside every control, per subject; whichever feature set wins is marked.
-
-    Parameters
-    ----------
-    profile : Profile
-        Its base cell is "gpt", the untrained base cell is "untrained".
-    scores : pandas.DataFrame
-        As in `axis_figure`; the controls have features "vq", "pixel_pca", "lowlevel", "buttons".
-    simulated : bool
-        Said in the figure.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-        One panel per subject, one row per feature set.
-
-    Raises
-    ------
-    CobeError
-        A table lacks a column or answers twice.
-    """
-    scores = of_protocol(scores, profile)
-    subjects = subjects_of(scores, profile)
-    rows = {(s, f): _control_row(profile, scores, f, s) for s in subjects for f in CONTROLS}
-    ends = [v for r in rows.values() if r is not None for v in (r["r"], r["ci_high"], r["ci_low"])]
-    ends = [v for v in ends if np.isfinite(v)]
-    low, high = min([0.0, *ends]), max([0.05, *ends])
-    with style.cobe_style():
-        figure = style.new_figure(49.0)
-        left, gap = 25.0, 4.0
-        width = (style.WIDTH_MM - left - 3.0 - gap * (len(subjects) - 1)) / max(len(subjects), 1)
-        for s, subject in enumerate(subjects):
-            axes = style.axes_mm(figure, left + s * (width + gap), 11, width, 29, label=subject)
-            axes.set_title(subject)
-            axes.set_xlim(low - 0.04 * (high - low), high + 0.2 * (high - low))
-            _draw_controls(axes, [rows[subject, f] for f in CONTROLS])
-            axes.set_yticks(
-                range(len(CONTROLS)),
-                [CONTROL_WORDS[f] for f in CONTROLS] if s == 0 else [],
-                fontsize=7,
-            )
-        middle = left + (style.WIDTH_MM - left - 3.0) / 2
-        style.text_mm(figure, middle, 47.5, "mean r over parcels (held-out data)", ha="center")
-        style.text_mm(
-            figure, 2, 2, f"computed here, {style.data_words(simulated)}", va="top", weight="bold"
-        )
-        figure.legend(
-            handles=_marks(("filled", "interval", "chance", "best"), "|"),
-            loc="upper right",
-            bbox_to_anchor=(0.99, 0.995),
-            ncols=4,
-            borderpad=0,
-        )
-    return figure
-
-
-def _control_row(profile: Profile, scores, features: str, subject: str):
-    """The mean row of one feature set: the base cell's where the model is a GPT."""
-    if features == "gpt":
-        return mean_row(scores, profile.base.name, features, subject)
-    if features == "untrained":
-        return mean_row(scores, profile.base.untrained().name, features, subject)
-    cells = scores.loc[scores["features"] == features, "cell"].unique()
-    if len(cells) > 1:
-        raise CobeError(f"score table: {features} has cells {', '.join(cells)}; keep one of them")
-    return mean_row(scores, cells[0], features, subject) if len(cells) else None
-
-
-def _draw_controls(axes, rows) -> None:
-    """One subject: a point, an interval and a chance line per feature set."""
-    known = [i for i, r in enumerate(rows) if r is not None and np.isfinite(r["r"])]
-    best = max(known, key=lambda i: rows[i]["r"], default=None)
-    for i, row in enumerate(rows):
-        if i not in known:
-            axes.text(0.02, i, style.NOT_COMPUTED, fontsize=6, color="0.35", va="center")
-            continue
-        label, grey = CONTROLS[i], style.INK if i < 2 else "0.5"
-        axes.hlines(i, row["ci_low"], row["ci_high"], color=grey, linewidth=1.2)
-        axes.vlines(row["chance_95"], i - 0.32, i + 0.32, color="black", linewidth=0.9)
-        face = "white" if label == "untrained" else grey
-        axes.plot(
-            row["r"],
-            i,
-            "D" if label == "untrained" else "o",
-            markersize=4,
-            markerfacecolor=face,
-            markeredgecolor=grey,
-            label=label,
-        )
-        if i == best:
-            axes.annotate(
-                f"★ {row['r']:.3f}".replace("0.", "."),
-                (max(row["ci_high"], row["r"]), i),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6,
-            )
-    axes.axvline(0, color=style.INK, linewidth=0.5, zorder=0)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-
-
-def _headings(figure: Figure, axis: Axis, simulated: bool) -> None:
-    """What the two columns are: computed here, and published."""
-    style.text_mm(
+def _draw_losses(figure: Figure, profile: Profile, axis: Axis, losses, simulated: bool) -> None:
+    """Panels a and b, with what they are and the levels above them."""
+    ours = style.axes_mm(
+        figure, LOSS_LEFT_MM, LOSS_TOP_MM, LOSS_WIDTH_MM, LOSS_HEIGHT_MM, label="losses"
+    )
+    levels, kinds = panels.draw_losses(ours, profile, axis, losses)
+    _legend(
         figure,
-        LEFT_MM,
-        1.5,
-        f"computed here, {style.data_words(simulated)}",
-        va="top",
-        weight="bold",
+        LOSS_LEFT_MM - 7,
+        5.2,
+        [Line2D([], [], linestyle="none", label=axis.label), *levels],
+        ncols=len(levels) + 1,
     )
-    style.text_mm(figure, RIGHT_MM - 10, 1.5, "published, real data", va="top", weight="bold")
-    style.text_mm(
+    if kinds:
+        _legend(figure, LOSS_LEFT_MM + 1, 8.6, kinds, ncols=len(kinds))
+    theirs = style.axes_mm(
         figure,
-        style.WIDTH_MM - 1.5,
-        SCORE_TOP_MM - 4.6,
-        "published: maximum over 1,095 parcels, real data",
-        ha="right",
-        va="bottom",
+        THEIR_LOSS_LEFT_MM,
+        LOSS_TOP_MM,
+        THEIR_LOSS_WIDTH_MM,
+        LOSS_HEIGHT_MM,
+        label="published losses",
     )
+    panels.draw_published_losses(theirs, axis)
+    for x, words in (
+        (LOSS_LEFT_MM, f"computed here, {style.data_words(simulated)}"),
+        (THEIR_LOSS_LEFT_MM - 9, "published, real data"),
+    ):
+        style.text_mm(figure, x, 1.5, words, va="top", weight="bold")
+    style.panel_letter(figure, 1, LOSS_TOP_MM - 5, "a")
+    style.panel_letter(figure, THEIR_LOSS_LEFT_MM - 16, LOSS_TOP_MM - 5, "b")
 
 
-def _level_legend(figure: Figure, axis: Axis, handles) -> None:
-    """The levels, in one line above panel a."""
-    total_h = figure.get_size_inches()[1] * style.MM_PER_INCH
-    figure.legend(
-        handles=[Line2D([], [], linestyle="none", label=axis.label), *handles],
-        loc="upper left",
-        bbox_to_anchor=((LEFT_MM - 7) / style.WIDTH_MM, 1 - 5.2 / total_h),
-        ncols=len(handles) + 1,
-        borderpad=0,
-        columnspacing=1.0,
-    )
-
-
-def _marks(wanted, chance_marker="_") -> list[Line2D]:
-    """Legend entries of the marks on a bar or a point."""
-    grey = {"color": style.INK, "linestyle": "none"}
+def _draw_ways(figure: Figure, profile: Profile, axis: Axis, table, simulated: bool) -> None:
+    """Panels c, d and e: the three ways side by side, each with its own words and legend."""
+    colours = [look["color"] for look in style.level_styles(len(axis.levels))]
+    ours = dict(zip(map(str, axis.levels), colours, strict=True))
+    theirs = panels.published_looks(axis.name)
+    marks = _marks(profile)
     every = {
-        "filled": Line2D([], [], marker="o", markersize=4, label="mean r", **grey),
-        "interval": Line2D([], [], color=style.INK, linewidth=1, label="95 % interval"),
-        "chance": Line2D(
-            [], [], color="black", marker=chance_marker, linestyle="none", label="chance (95 %)"
-        ),
-        "untrained": Line2D(
-            [], [], marker="D", markerfacecolor="white", label="untrained, same shape", **grey
-        ),
-        "best": Line2D([], [], marker="$★$", markersize=4, label="highest", **grey),
+        PUBLISHED: ("c", "published", theirs, "published scores"),
+        AS_PUBLISHED: ("d", "here, as_published", ours, "as_published scores"),
+        CORRECTED: ("e", "here, corrected", ours, "scores"),
     }
-    return [every[name] for name in wanted]
+    for i, (way, (letter, title, looks, label)) in enumerate(every.items()):
+        begin = 1 + i * BARS_PITCH_MM
+        left = BARS_LEFT_MM + i * BARS_PITCH_MM
+        axes = style.axes_mm(figure, left, BARS_TOP_MM, BARS_WIDTH_MM, BARS_HEIGHT_MM, label=label)
+        panels.draw_bars(axes, table, way, looks, fill_command(profile, axis))
+        style.panel_letter(figure, begin, BARS_TOP_MM - 12, letter)
+        style.text_mm(figure, begin + 4, BARS_TOP_MM - 11.7, title, va="top", weight="bold")
+        words = _way_words(profile, axis, table, way, simulated)
+        style.text_mm(
+            figure, begin + 4, BARS_TOP_MM - 8.3, words, va="top", fontsize=6, linespacing=1.25
+        )
+        handles = marks[way]
+        if way == PUBLISHED:
+            crosses = panels.mark_as_drawn(axes, axis, table)
+            levels = panels.level_patches(looks)
+            _legend(
+                figure,
+                left - 1,
+                BARS_TOP_MM + BARS_HEIGHT_MM + 4,
+                levels,
+                ncols=len(levels),
+                handlelength=0.9,
+                columnspacing=0.9,
+            )
+            axes.set_ylim(bottom=0)
+            handles = [*crosses, *handles]
+        else:
+            levels = []
+        down = 3.2 if levels else 0.0
+        _legend(figure, left - 1, BARS_TOP_MM + BARS_HEIGHT_MM + 4 + down, handles, ncols=1)
 
 
-def _marks_legend(figure: Figure) -> None:
-    """What the marks on the bars are, above panel c."""
+def _way_words(profile: Profile, axis: Axis, table, way: str, simulated: bool) -> str:
+    """Statistic, data, n and split of a panel, in two short lines."""
+    rows = of_way(table, way)
+    found = rows[(rows["state"] == "") & (rows["features"] == "gpt")]
+    (statistic,) = rows["statistic"].unique() if len(rows) else ("mean",)
+    if way == PUBLISHED:
+        data, split = "real data", "split not stated"
+        readout = protocol_of(profile, axis, AS_PUBLISHED).readout
+    else:
+        data = "simulated" if simulated else "real data"
+        split = split_words(protocol_of(profile, axis, way))
+        readout = protocol_of(profile, axis, way).readout
+    n_parcels = f"{count_range(found['n_parcels'].dropna())} " if len(found) else ""
+    n = f", n = {found['subject'].nunique()}" if len(found) else ""
+    return (
+        f"{STATISTICS[statistic]} over {n_parcels}parcels, {READOUTS[readout]}\n{data}{n}; {split}"
+    )
+
+
+def split_words(protocol: Protocol) -> str:
+    """What is held out, in few words."""
+    if protocol.holdout == "volumes":
+        return f"random {100 * protocol.test_fraction:g} % of volumes"
+    return SPLITS[protocol.holdout]
+
+
+def _marks(profile: Profile) -> dict[str, list[Line2D]]:
+    """Legend entries of the marks on the bars of each way."""
+    grey = {"color": style.INK, "linestyle": "none"}
+
+    def words(text):
+        return Line2D([], [], linestyle="none", label=text)
+
+    def chance(statistic):
+        return Line2D(
+            *([], []),
+            color="black",
+            marker="_",
+            markersize=7,
+            linestyle="none",
+            label=f"chance: 95 % of permuted {statistic}",
+        )
+
+    untrained = Line2D(
+        [], [], marker="D", markerfacecolor="white", label="untrained, same shape", **grey
+    )
+    interval = Line2D(
+        *([], []), marker="|", markersize=7, markeredgewidth=0.8, label="95 % interval", **grey
+    )
+    statistics = {"max": "maxima", "mean": "means"}
+    ours = {
+        AS_PUBLISHED: profile.published.summary,
+        CORRECTED: profile.protocol.summary,
+    }
+    marks = {PUBLISHED: [words("no interval, no chance level published")]}
+    for way, statistic in ours.items():
+        first = interval if statistic == "mean" else words("a maximum has no interval")
+        marks[way] = [first, chance(statistics[statistic]), untrained]
+    return marks
+
+
+def _legend(figure: Figure, x_mm: float, y_mm: float, handles, **options) -> None:
+    """A legend with its top left corner at a place of the page."""
     total_h = figure.get_size_inches()[1] * style.MM_PER_INCH
     figure.legend(
-        handles=_marks(("interval", "chance", "untrained")),
-        loc="lower left",
-        bbox_to_anchor=(LEFT_MM / style.WIDTH_MM, 1 - (SCORE_TOP_MM - 0.5) / total_h),
-        ncols=3,
+        handles=handles,
+        loc="upper left",
+        bbox_to_anchor=(x_mm / style.WIDTH_MM, 1 - y_mm / total_h),
         borderpad=0,
+        borderaxespad=0,
+        **{"columnspacing": 1.0, "labelspacing": 0.35} | options,
     )
+
+
+def _has_gaps(profile: Profile, axis: Axis, table: pd.DataFrame, losses: pd.DataFrame) -> bool:
+    cells = [cell for way in (AS_PUBLISHED, CORRECTED) for cell in way_cells(profile, axis, way)]
+    return len(gaps_of(table)) > 0 or any(loss_rows(losses, cell) is None for cell in cells)
 
 
 def _map_words(figure: Figure, axis: Axis, y: float, simulated: bool) -> None:
     """What the maps are."""
     style.text_mm(
         figure,
-        LEFT_MM,
+        5.5,
         y,
-        f"r per parcel by {axis.label}, {views_words(len(axis.levels))}, "
-        f"{style.data_words(simulated)}; grey: q > .05; one scale per row",
+        f"r per parcel by {axis.label}, corrected; {views_words(len(axis.levels))}; "
+        f"{'simulated' if simulated else 'real data'}; grey: q > .05; one scale for all maps",
         va="top",
     )

@@ -19,15 +19,44 @@ FIGURE_AXES = {
     "fig4_n_heads": "n_heads",
     "fig5_precision": "precision",
 }
-OTHER_FIGURES = ("fig6_predicted_frames", "fig_controls")
-THROUGHPUT_FIGURE = "fig_throughput"
+# what is drawn together, by one notebook; FIGURE_AXES belong to "paper"
+GROUPS = {
+    "paper": (*FIGURE_AXES, "fig6_predicted_frames", "fig_controls"),
+    "audit": (
+        "fig_null_brain",
+        "fig_planted_brain",
+        "fig_audit_data_size",
+        "fig_audit_readout",
+        "fig_audit_width",
+        "fig_audit_noise",
+        "fig_audit_bands",
+        "fig_audit_generality",
+    ),
+    "scaling": (
+        "fig_scaling_loss",
+        "fig_scaling_isoflop",
+        "fig_scaling_brain",
+        "fig_scaling_allocation",
+    ),
+    "throughput": ("fig_throughput",),
+}
+# the others are steps of their own, which take long or measure time
+DEFAULT_GROUPS = ("paper", "audit")
 
 
-def figure_names(profile: Profile) -> list[str]:
-    """Names of all figures of a profile, in order: one per axis that it varies, and the others."""
+def figure_names(profile: Profile, groups=DEFAULT_GROUPS) -> list[str]:
+    """Names of the figures of some groups, in order; those of axes only where the profile varies.
+
+    Parameters
+    ----------
+    profile : Profile
+        Whose axes.
+    groups : sequence of str
+        Names in `GROUPS`; by default those of a run without ``--only``.
+    """
     varied = {axis.name for axis in profile.axes}
-    of_axes = [name for name, axis in FIGURE_AXES.items() if axis in varied]
-    return [*of_axes, *OTHER_FIGURES, THROUGHPUT_FIGURE]
+    names = [name for group in groups for name in GROUPS[group]]
+    return [name for name in names if FIGURE_AXES.get(name, name) in varied | {name}]
 
 
 def build_manifest(folder: Path, entries, keep: bool = False) -> Path:

@@ -45,7 +45,7 @@ GAP_TEXT = {"ha": "center", "va": "center", "fontsize": 6, "color": "0.35"}
 
 
 def map_colours() -> LinearSegmentedColormap:
-    """Colours of r from 0 to the top of a row's scale.
+    """Colours of r from 0 to the top of the scale.
 
     Inferno is monotone in lightness and safe for colour-blind readers; its black end is left out,
     for it would look like a shadow.
@@ -178,11 +178,17 @@ def map_rgba(image: np.ndarray, parcels: pd.DataFrame, top: float) -> np.ndarray
     return np.clip(blocks, 0, 1)
 
 
-def row_top(tables: list[pd.DataFrame]) -> float:
-    """Top of a row's scale: its largest surviving r, rounded up to a multiple of .05."""
+def scale_top(tables: list[pd.DataFrame]) -> float:
+    """Top of the scale of a figure: its largest surviving r, rounded up to a multiple of .05."""
     values = [t.loc[(t["q"] <= Q_SURVIVES) & t["r"].notna(), "r"] for t in tables]
     largest = max((float(v.max()) for v in values if len(v)), default=SCALE_STEP)
     return float(np.ceil(max(largest, SCALE_STEP) / SCALE_STEP - 1e-9) * SCALE_STEP)
+
+
+def figure_top(profile: Profile, axis: Axis, scores: pd.DataFrame, subjects) -> float:
+    """Top of the one scale of all maps of an axis, from the score table of ``corrected``."""
+    cells = axis_cells(profile, axis)
+    return scale_top([parcel_rows(scores, cell.name, s) for s in subjects for cell in cells])
 
 
 @dataclass(frozen=True)
@@ -241,7 +247,7 @@ def maps_height(n_subjects: int, n_levels: int) -> float:
 
 
 def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, atlas_img) -> None:
-    """Maps of r on inflated fsaverage5: a row per subject, columns per level, a scale per row.
+    """Maps of r on inflated fsaverage5: a row per subject, columns per level, one scale for all.
 
     Parameters
     ----------
@@ -269,8 +275,8 @@ def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, at
     _check_labels(per_subject, np.unique(np.asarray(atlas_img.dataobj)).astype(int))
     images = _views(atlas_img, plan)
     _map_headings(figure, top_mm, axis, plan)
+    top = scale_top([table for tables in per_subject.values() for table in tables])
     for row, (subject, tables) in enumerate(per_subject.items()):
-        top = row_top(tables)
         y_mm = top_mm + HEADER_MM + row * (plan.height_mm + ROW_GAP_MM)
         style.text_mm(figure, 2, y_mm + plan.height_mm / 2, subject, va="center", fontsize=6)
         for level, side, view, x, y in plan.places:
@@ -288,7 +294,7 @@ def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, at
             else:
                 rgba = map_rgba(images[side, view], tables[level], top)
                 axes.imshow(rgba, interpolation="antialiased")
-        _scale(figure, plan, y_mm, top, subject)
+    _scale(figure, plan, top_mm, len(per_subject), top)
 
 
 def _check_labels(per_subject: dict, in_atlas: np.ndarray) -> None:
@@ -342,14 +348,17 @@ def _map_headings(figure, top_mm, axis: Axis, plan: Layout) -> None:
         )
 
 
-def _scale(figure, plan: Layout, y_mm: float, top: float, subject: str) -> None:
-    """The colour scale of one row."""
-    left = MAPS_LEFT_MM + plan.n_columns * plan.panel_mm + 2.0
-    height = min(plan.height_mm * 0.68, 12.0)
-    axes = style.axes_mm(figure, left, y_mm + (plan.height_mm - height) / 2, 1.8, height)
+def _scale(figure, plan: Layout, top_mm: float, n_subjects: int, top: float) -> None:
+    """The one colour scale, to the right of the maps."""
+    left = MAPS_LEFT_MM + plan.n_columns * plan.panel_mm + 2.5
+    room = n_subjects * (plan.height_mm + ROW_GAP_MM)
+    height = min(room * 0.7, 30.0)
+    axes = style.axes_mm(
+        figure, left, top_mm + HEADER_MM + (room - height) / 2, 1.8, height, label="scale"
+    )
     bar = figure.colorbar(ScalarMappable(Normalize(0, top), map_colours()), cax=axes)
-    bar.set_ticks([0, top], labels=["0", f"{top:.2f}".lstrip("0")])
+    ticks = [0, top / 2, top]
+    bar.set_ticks(ticks, labels=["0", *(style.r_text(tick) for tick in ticks[1:])])
     bar.outline.set_linewidth(0.4)
-    axes.set_label(f"scale {subject}")
     axes.tick_params(length=1.5, width=0.4, pad=1)
-    axes.set_ylabel("r", labelpad=-2, fontsize=6, rotation=0, va="center")
+    axes.set_title("r, all maps", fontsize=6, pad=5, loc="left")

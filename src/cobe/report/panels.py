@@ -1,4 +1,4 @@
-"""The panels of the axis figures: loss curves and bars, computed and published."""
+"""The panels of the axis figures: loss curves and bars, each of one source and one protocol."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 from scipy.optimize import isotonic_regression
 
-from cobe.core.config import Axis, Profile, axis_cells
+from cobe.core.config import Axis, Profile
 from cobe.report import published, style
-from cobe.report.rows import loss_rows, mean_row
+from cobe.report.rows import check_source, loss_rows
+from cobe.report.ways import AS_PUBLISHED, CORRECTED, PUBLISHED, of_way, way_cells
 
 BAR_SHARE = 0.84
+OPEN_DASHED = {"linestyle": (0, (3, 1.5)), "linewidth": 0.9, "markerfacecolor": "white"}
+WORDS_MM = 14.0
 
 
-def draw_losses(axes, profile: Profile, axis: Axis, losses: pd.DataFrame) -> list[Line2D]:
-    """Validation loss per optimiser step, one curve per level; its minimum is ringed.
+def draw_losses(axes, profile: Profile, axis: Axis, losses: pd.DataFrame):
+    """Validation loss per optimiser step, one curve per level; its minimum is a large marker.
+
+    Solid, with filled markers: the cells of ``corrected``. Dashed, with open markers: the cells of
+    ``as_published`` where they are others, which is so on the axis of the data. Those were trained
+    for so few steps that the step axis is logarithmic then.
 
     Parameters
     ----------
@@ -29,48 +36,81 @@ def draw_losses(axes, profile: Profile, axis: Axis, losses: pd.DataFrame) -> lis
 
     Returns
     -------
-    handles : list of Line2D
-        One per level, for a legend; a level without losses says "not computed".
+    levels, kinds : lists of Line2D
+        For two legends: the levels, and what solid and dashed are if both are drawn. What has no
+        losses, or diverged, is named at the end of either.
     """
-    handles = []
-    for cell, level, look in _levels(profile, axis):
-        rows = loss_rows(losses, cell)
-        text = style.level_text(level)
-        if rows is None:
-            text += f" ({style.NOT_COMPUTED})"
-        elif not np.isfinite(rows["val_loss"]).all():
-            text += " (diverged)"
-        if rows is not None:
-            step, loss = rows["step"].to_numpy(), rows["val_loss"].to_numpy(float)
-            axes.plot(step, loss, label=str(level), markevery=_sparse(len(step)), **look)
-            finite = np.where(np.isfinite(loss), loss, np.inf)
-            best = int(np.argmin(finite))
-            axes.plot(
-                step[best],
-                loss[best],
-                linestyle="none",
-                marker=look["marker"],
-                markersize=5.5,
-                markerfacecolor="white",
-                markeredgecolor=look["color"],
-                markeredgewidth=1.1,
-                label=f"best {level}",
-                zorder=5,
-            )
-        handles.append(Line2D([], [], label=text, **look))
+    levels, looks = axis.levels, style.level_styles(len(axis.levels))
+    ours = way_cells(profile, axis, CORRECTED)
+    theirs = way_cells(profile, axis, AS_PUBLISHED)
+    handles, wrong = [], {}
+    for cell, level, look in zip(ours, levels, looks, strict=True):
+        solid = look | {"linestyle": "-"}
+        state = _curve(axes, losses, cell, solid, str(level))
+        wrong.setdefault(state, []).append(style.level_text(level))
+        handles.append(Line2D([], [], label=style.level_text(level), **solid))
+    handles += _notes(wrong)
+    kinds, wrong = [], {}
+    for i in [i for i, cell in enumerate(theirs) if cell != ours[i]]:
+        look = looks[i] | OPEN_DASHED
+        state = _curve(axes, losses, theirs[i], look, f"{AS_PUBLISHED} {levels[i]}")
+        wrong.setdefault(state, []).append(style.level_text(levels[i]))
+    if wrong:
+        grey = {"color": style.INK, "marker": "o", "markersize": 3}
+        kinds = [
+            Line2D([], [], label=CORRECTED, **grey),
+            Line2D([], [], label=f"{AS_PUBLISHED}: equal epochs", **grey | OPEN_DASHED),
+            *_notes(wrong),
+        ]
+        axes.set_xscale("symlog", linthresh=1, linscale=0.4)
+        axes.set_xlim(left=-0.15)
     axes.set_xlabel("optimiser step")
     axes.set_ylabel("validation loss\n(nats per token)")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: style.level_text(int(round(x)))))
     axes.margins(x=0.03)
-    return handles
+    return handles, kinds
+
+
+def _notes(wrong: dict[str, list[str]]) -> list[Line2D]:
+    """Legend entries in words: which levels have no curve, or a broken one."""
+    return [
+        Line2D([], [], linestyle="none", label=f"{state}: {', '.join(names)}")
+        for state, names in wrong.items()
+        if state
+    ]
+
+
+def _curve(axes, losses: pd.DataFrame, cell, look: dict, label: str) -> str:
+    """Draw one cell's curve; what is wrong with it, or ""."""
+    rows = loss_rows(losses, cell)
+    if rows is None:
+        return style.NOT_COMPUTED
+    step, loss = rows["step"].to_numpy(), rows["val_loss"].to_numpy(float)
+    axes.plot(step, loss, label=label, markevery=_sparse(len(step)), **look)
+    best = int(np.argmin(np.where(np.isfinite(loss), loss, np.inf)))
+    axes.plot(
+        step[best],
+        loss[best],
+        linestyle="none",
+        marker=look["marker"],
+        markersize=5.5,
+        markerfacecolor="white",
+        markeredgecolor=look["color"],
+        markeredgewidth=1.1,
+        label=f"best {label}",
+        zorder=5,
+    )
+    return "" if np.isfinite(loss).all() else "diverged"
 
 
 def draw_published_losses(axes, axis: Axis) -> None:
     """Published validation loss per epoch: the base run exactly, the others as read off."""
     points = published.val_loss_points(axis.name)
     base = published.val_loss_base()
+    check_source(points, "published", "published losses")
+    check_source(base, "published", "published losses of the base model")
     base_level = published.BASE_LEVEL[axis.name]
-    levels = _published_levels(axis.name)
+    levels = published_levels(axis.name)
     greys = dict(zip(levels, style.grey_levels(len(levels)), strict=True))
     ends = {base_level: base["val_loss"].iloc[-1]}
     for level, rows in points.groupby("level", sort=False):
@@ -125,133 +165,141 @@ def draw_published_losses(axes, axis: Axis) -> None:
         )
 
 
-def draw_scores(axes, profile: Profile, axis: Axis, scores: pd.DataFrame, subjects) -> None:
-    """Bars of mean r per subject and level, with interval, chance and the untrained control.
+def draw_bars(axes, table: pd.DataFrame, way: str, looks: dict, command: str = "") -> None:
+    """Bars of one way per subject and level, with what that way has of interval and chance.
 
     Parameters
     ----------
     axes : matplotlib Axes
-    profile, axis
-        The levels and their cells.
-    scores : pandas.DataFrame
-        Score table of one protocol. Bars: features "gpt"; open diamonds: features "untrained" of
-        the same shape. Whiskers: ci_low to ci_high. Black line across a bar: chance_95.
-    subjects : list of str
-        Groups of bars, left to right; a missing one keeps a marked gap.
+    table : pandas.DataFrame
+        From `cobe.report.ways.three_ways`. Bars: features "gpt"; open diamonds: features
+        "untrained" of the same shape. Whiskers: ci_low to ci_high. Black line across a bar:
+        chance_95. A missing value is a marked gap.
+    way : str
+        Which rows of it.
+    looks : dict
+        Level to the colour of its bars; the order of the bars.
+    command : str
+        Said where nothing at all is computed.
     """
-    levels = list(_levels(profile, axis))
-    width = BAR_SHARE / len(levels)
+    rows = of_way(table, way)
+    subjects = sorted(rows["subject"].unique())
+    place = bar_places(subjects, looks)
+    width = BAR_SHARE / max(len(looks), 1)
+    prefix = "published " if way == PUBLISHED else ""
+    controls = rows[(rows["features"] == "untrained") & (rows["state"] == "")]
     gaps = []
-    for s, subject in enumerate(subjects):
-        for i, (cell, level, look) in enumerate(levels):
-            x = s + (i - (len(levels) - 1) / 2) * width
-            row = mean_row(scores, cell.name, "gpt", subject)
-            control = mean_row(scores, cell.untrained().name, "untrained", subject)
-            if row is None or not np.isfinite(row["r"]):
-                word = style.NOT_COMPUTED if row is None else "undefined"
-                gaps.append((x, width, word, f"{subject} {level}", control))
-            else:
-                draw_bar(axes, x, width, row, look["color"], f"{subject} {level}")
-            if control is not None and np.isfinite(control["r"]):
-                axes.plot(
-                    x,
-                    control["r"],
-                    linestyle="none",
-                    marker="D",
-                    markersize=2.8,
-                    markerfacecolor="white",
-                    markeredgecolor=style.INK,
-                    markeredgewidth=0.7,
-                    label=f"untrained {subject} {level}",
-                    zorder=6,
-                )
+    for row in rows[rows["features"] == "gpt"].to_dict("records"):
+        key = (row["subject"], row["level"])
+        label = f"{prefix}{row['subject']} {row['level']}"
+        if row["state"]:
+            gaps.append((place[key], row["state"], label))
+        else:
+            _bar(axes, place[key], width, row, looks[row["level"]], label)
+    for row in controls.to_dict("records"):
+        axes.plot(
+            place[row["subject"], row["level"]],
+            row["r"],
+            linestyle="none",
+            marker="D",
+            markersize=2.6,
+            markerfacecolor="white",
+            markeredgecolor=style.INK,
+            markeredgewidth=0.7,
+            label=f"untrained {row['subject']} {row['level']}",
+            zorder=6,
+        )
     axes.axhline(0, color=style.INK, linewidth=0.5, zorder=0)
     axes.set_xticks(range(len(subjects)), subjects)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.5, max(len(subjects), 1) - 0.5)
-    axes.set_ylabel("mean r over parcels\n(held-out data)")
-    low, high = axes.get_ylim()
-    for x, width, word, label, control in gaps:
-        # the words keep clear of an untrained control in the same slot
-        above = control is not None and control["r"] < (low + high) / 2
-        mark_gap(axes, x, width, word, label, above)
+    (statistic,) = rows["statistic"].unique() if len(rows) else ("",)
+    axes.set_ylabel({"max": "maximum of r", "mean": "mean of r"}.get(statistic, "r"))
+    if len(gaps) == len(place):
+        axes.set_yticks([])
+    _mark_gaps(axes, gaps, width, controls, command if len(gaps) == len(place) else "")
 
 
-def draw_bar(axes, x, width, row, colour, label) -> None:
-    """One bar with its interval and its chance line."""
+def bar_places(subjects, levels) -> dict:
+    """Where the bar of each (subject, level) stands: groups of subjects, one unit wide."""
+    width, middle = BAR_SHARE / max(len(levels), 1), (len(levels) - 1) / 2
+    return {
+        (subject, level): s + (i - middle) * width
+        for s, subject in enumerate(subjects)
+        for i, level in enumerate(levels)
+    }
+
+
+def _bar(axes, x, width, row, colour, label) -> None:
+    """One bar with its interval and its chance line, where it has them."""
     axes.bar(x, row["r"], width * 0.9, color=colour, label=label, zorder=2)
     if np.isfinite(row["ci_low"]) and np.isfinite(row["ci_high"]):
-        for ink, line in (("white", 1.8), (style.INK, 0.8)):
+        for ink, line in (("white", 1.6), (style.INK, 0.8)):
             axes.vlines(
                 x, row["ci_low"], row["ci_high"], color=ink, linewidth=line, zorder=4
             ).set_label(f"interval {label}")
     if np.isfinite(row["chance_95"]):
+        ends = (x - width * 0.45, x + width * 0.45)
         for ink, line in (("white", 1.8), ("black", 0.9)):
-            axes.hlines(
-                row["chance_95"],
-                x - width * 0.45,
-                x + width * 0.45,
-                color=ink,
-                linewidth=line,
-                zorder=3,
-            ).set_label(f"chance {label}")
+            axes.hlines(row["chance_95"], *ends, color=ink, linewidth=line, zorder=3).set_label(
+                f"chance {label}"
+            )
 
 
-def mark_gap(axes, x, width, word, label, above) -> None:
-    """A hatched slot that says why there is no value."""
-    axes.axvspan(
-        x - width * 0.45,
-        x + width * 0.45,
-        facecolor="none",
-        edgecolor="0.75",
-        hatch="////",
-        linewidth=0,
-        label=f"gap {label}",
-        zorder=0,
-    )
-    axes.text(
-        x,
-        0.96 if above else 0.04,
-        word,
-        transform=axes.get_xaxis_transform(),
-        rotation=90,
-        ha="center",
-        va="top" if above else "bottom",
-        fontsize=6,
-        color="0.25",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-    )
-
-
-def draw_published_scores(axes, axis: Axis) -> list[Patch]:
-    """Published bars: maximum of r over 1,095 parcels, real data. A statistic of its own.
-
-    Returns
-    -------
-    handles : list
-        One per level, for a legend; crosses are the paper's bar chart where it differs.
-    """
-    table = published.max_r(axis.name)
-    subjects = sorted(table["subject"].unique())
-    every = _published_levels(axis.name)
-    greys = dict(zip(every, style.grey_levels(len(every)), strict=True))
-    levels = [level for level in every if level in set(table["level"])]
-    width = BAR_SHARE / len(levels)
-    place = {
-        (subject, level): s + (i - (len(levels) - 1) / 2) * width
-        for s, subject in enumerate(subjects)
-        for i, level in enumerate(levels)
-    }
-    for row in table.to_dict("records"):
-        axes.bar(
-            place[row["subject"], row["level"]],
-            row["max_pearson_r"],
-            width * 0.9,
-            color=greys[row["level"]],
-            label=f"published {row['subject']} {row['level']}",
+def _mark_gaps(axes, gaps, width, controls: pd.DataFrame, command: str) -> None:
+    """Hatched slots, with the reason once for slots that touch."""
+    for x, _, label in gaps:
+        axes.axvspan(
+            x - width * 0.45,
+            x + width * 0.45,
+            facecolor="none",
+            edgecolor="0.75",
+            hatch="////",
+            linewidth=0,
+            label=f"gap {label}",
+            zorder=0,
         )
-    handles = [Patch(color=greys[level], label=level) for level in levels]
+    groups = []
+    for x, word, _ in sorted(gaps):
+        if not command and groups and groups[-1][1] == word and x - groups[-1][0][-1] < 1.5 * width:
+            groups[-1][0].append(x)
+        elif not (command and groups):
+            groups.append(([x], word))
+    low, high = axes.get_ylim()
+    # the words keep clear of untrained controls in the same slots
+    above = len(controls) > 0 and controls["r"].mean() < (low + high) / 2
+    page_mm = axes.figure.get_size_inches()[0] * style.MM_PER_INCH
+    unit_mm = axes.get_position().width * page_mm / np.ptp(axes.get_xlim())
+    for xs, word in groups:
+        across = bool(command) or len(xs) * width * unit_mm > WORDS_MM
+        axes.text(
+            0.5 if command else (xs[0] + xs[-1]) / 2,
+            (0.93 if above else 0.07) if not command else 0.5,
+            f"{word}:\n{command}".replace(" --", "\n--") if command else word,
+            transform=axes.transAxes if command else axes.get_xaxis_transform(),
+            rotation=0 if across else 90,
+            ha="center",
+            va="center" if command else "top" if above else "bottom",
+            fontsize=6,
+            color="0.25",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
+        )
+
+
+def published_looks(axis: str) -> dict[str, str]:
+    """Greys of the published levels that have bars, from small to large."""
+    every = published_levels(axis)
+    greys = dict(zip(every, style.grey_levels(len(every)), strict=True))
+    shown = set(published.max_r(axis)["level"])
+    return {level: grey for level, grey in greys.items() if level in shown}
+
+
+def mark_as_drawn(axes, axis: Axis, table: pd.DataFrame) -> list[Line2D]:
+    """Crosses where the published bar chart differs from the printed values; their legend entry."""
     drawn = published.max_r(axis.name, as_drawn=True)
+    check_source(drawn, "published", "published bar chart")
+    subjects = sorted(of_way(table, PUBLISHED)["subject"].unique())
+    place = bar_places(subjects, published_looks(axis.name))
     look = {"linestyle": "none", "marker": "x", "markersize": 3, "color": "black"}
     for row in drawn.to_dict("records"):
         axes.plot(
@@ -261,13 +309,12 @@ def draw_published_scores(axes, axis: Axis) -> list[Patch]:
             label=f"as drawn {row['subject']} {row['level']}",
             **look,
         )
-    if len(drawn):
-        handles.append(Line2D([], [], label="as drawn in the bar chart", **look))
-    axes.set_xticks(range(len(subjects)), subjects)
-    axes.tick_params(axis="x", length=0)
-    axes.set_ylim(0, 0.8)
-    axes.set_ylabel("maximum r over\n1,095 parcels")
-    return handles
+    return [Line2D([], [], label="as drawn in the bar chart", **look)] if len(drawn) else []
+
+
+def level_patches(looks: dict[str, str]) -> list[Patch]:
+    """Legend entries of levels by their colour."""
+    return [Patch(color=colour, label=level) for level, colour in looks.items()]
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -283,13 +330,7 @@ def spread(heights: list[float], gap: float) -> list[float]:
     return result.tolist()
 
 
-def _levels(profile: Profile, axis: Axis):
-    """Cell, level and look of each level."""
-    cells = axis_cells(profile, axis)
-    return zip(cells, axis.levels, style.level_styles(len(cells)), strict=True)
-
-
-def _published_levels(axis: str) -> list[str]:
+def published_levels(axis: str) -> list[str]:
     """All published levels of an axis, from small to large."""
     levels = {*published.max_r(axis)["level"], *published.val_loss_points(axis)["level"]}
     return sorted(levels | {published.BASE_LEVEL[axis]}, key=_size)

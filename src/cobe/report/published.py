@@ -19,6 +19,9 @@ and the model sizes and hyperparameters that its README, its scripts and its pri
     Trained parameters of the GPT at every level of hidden size, layers and heads: stated for the
     base model, for the others derived from the architecture that the code states (its context stack
     of 2.4 M parameters has one size at every level).
+``data_subsets.csv``
+    What the training subsets hold; how each row is known is in the column basis. Read by
+    `cobe.report.audit`.
 
 Every table carries ``source = "published"``: it is shown beside what is computed here and never
 averaged with it.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from cobe.core.config import Cell, Profile
+from cobe.core.config import Cell, Profile, Protocol
 from cobe.core.errors import CobeError
 
 SCORE_COLUMNS = (
-    "target summary held_out r q chance_95 ci_low ci_high n_trs cell features subject".split()
-)
+    "target summary held_out r q chance_95 ci_low ci_high n_trs cell features subject protocol"
+).split()
 LOSS_COLUMNS = ("cell", "step", "val_loss")
 
 
@@ -29,12 +29,44 @@ def require(table: pd.DataFrame, columns, name: str) -> None:
         )
 
 
-def of_protocol(scores: pd.DataFrame, profile: Profile) -> pd.DataFrame:
-    """The rows of the profile's protocol (all rows where the table has no such column)."""
+def check_source(table: pd.DataFrame, source: str, name: str) -> None:
+    """Raise where a row does not say that it comes from there.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With a column ``source``.
+    source : str
+        ``"published"`` or ``"computed"``.
+    name : str
+        Of the table, for the error.
+
+    Raises
+    ------
+    CobeError
+        There is no such column, or a row says something else: published and computed values are
+        never drawn or averaged as one.
+    """
+    if "source" not in table.columns:
+        raise CobeError(f"{name}: no column source; mark every row as published or computed")
+    others = sorted(set(table["source"].astype(str)) - {source})
+    if others:
+        raise CobeError(f"{name}: rows are {', '.join(others)}, not {source}; keep the two apart")
+
+
+def of_protocol(scores: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
+    """The computed rows of one protocol.
+
+    Raises
+    ------
+    CobeError
+        A column is missing (without ``protocol`` two protocols would be drawn as one), or the table
+        holds published values.
+    """
     require(scores, SCORE_COLUMNS, "score table")
-    if "protocol" not in scores.columns:
-        return scores
-    return scores[scores["protocol"] == profile.protocol.name]
+    if "source" in scores.columns:
+        check_source(scores, "computed", "score table")
+    return scores[scores["protocol"] == protocol.name]
 
 
 def subjects_of(scores: pd.DataFrame, profile: Profile) -> list[str]:
@@ -43,8 +75,19 @@ def subjects_of(scores: pd.DataFrame, profile: Profile) -> list[str]:
     return sorted(set(scores["subject"]) | set(planned))
 
 
-def mean_row(scores: pd.DataFrame, cell: str, features: str, subject: str) -> pd.Series | None:
-    """The summary row "mean over parcels, all held-out data", or None where it was not computed.
+def summary_row(
+    scores: pd.DataFrame, cell: str, features: str, subject: str, summary: str = "mean"
+) -> pd.Series | None:
+    """The row of one statistic over parcels, all held-out data; None where it was not computed.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Score table of one protocol.
+    cell, features, subject : str
+        Which row.
+    summary : str
+        ``"mean"`` or ``"max"`` (`cobe.core.config.Protocol.summary`).
 
     Raises
     ------
@@ -55,7 +98,7 @@ def mean_row(scores: pd.DataFrame, cell: str, features: str, subject: str) -> pd
         (scores["cell"] == cell)
         & (scores["features"] == features)
         & (scores["subject"] == subject)
-        & (scores["summary"] == "mean")
+        & (scores["summary"] == summary)
         & (scores["held_out"].astype(str) == "all")
     ]
     if len(rows) > 1:
@@ -107,8 +150,17 @@ def loss_rows(losses: pd.DataFrame, cell: Cell) -> pd.DataFrame | None:
 
 
 def n_trs_range(scores: pd.DataFrame) -> tuple[int, int] | None:
-    """Fewest and most held-out volumes of a subject."""
+    """Fewest and most held-out volumes of a subject, under the one protocol of the table."""
     rows = scores[(scores["summary"] == "mean") & (scores["held_out"].astype(str) == "all")]
     n_trs = rows["n_trs"].to_numpy(float)
     n_trs = n_trs[np.isfinite(n_trs)]
     return (int(n_trs.min()), int(n_trs.max())) if len(n_trs) else None
+
+
+def count_range(counts) -> str:
+    """Whole numbers in words: the one that all are, or the smallest to the largest, or "no"."""
+    counts = [int(count) for count in counts]
+    if not counts:
+        return "no"
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

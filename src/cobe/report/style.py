@@ -18,6 +18,7 @@ MM_PER_INCH = 25.4
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 LINES = ("-", (0, (5, 1.5)), (0, (1.5, 1)), (0, (5, 1, 1, 1)))
 NOT_COMPUTED = "not computed"
+UNDEFINED = "undefined"
 GAP = "0.55"
 INK = "0.15"
 
@@ -95,6 +96,18 @@ def level_text(level) -> str:
             if level >= unit and level % (unit // 10) == 0:
                 return f"{level / unit:g}{letter}"
     return str(level)
+
+
+def r_text(r: float, digits: int = 3) -> str:
+    """A correlation as readers write it: ``.75``, ``-.021``; zeros at the end are left out."""
+    text = f"{r:.{digits}f}".rstrip("0").rstrip(".")
+    return text.replace("0.", ".", 1) if abs(r) < 1 and "." in text else text.replace("-0", "0")
+
+
+def signed_r(r: float) -> str:
+    """A difference of correlations with its sign and three digits: ``+.021``, ``-.007``."""
+    text = f"{r:+.3f}"
+    return text.replace("0.", ".", 1) if abs(r) < 1 else text
 
 
 def data_words(simulated: bool) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import transformers
 
 from cobe.brain.dataset import Dataset
 from cobe.core.artifacts import Artifact
-from cobe.core.config import Cell, Profile, TrainConfig, axis_cells
+from cobe.core.config import Cell, Profile, Protocol, TrainConfig, axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames
@@ -228,8 +229,12 @@ def write_cell(
     vqvae_trained: Artifact | None = None,
     stores: dict[tuple, Artifact] | None = None,
 ) -> None:
-    """Train one cell in a worker process; the VQ-VAE and frames are for ``tokens_once=False``."""
+    """Train one cell in a worker process; the VQ-VAE and frames are for ``tokens_once=False``.
+
+    A cell with steps of its own takes these in place of the settings'.
+    """
     torch.set_num_threads(1)
+    cfg = replace(cfg, n_steps=cell.n_steps or cfg.n_steps)
     data = load_tokens(tokenised)
     if cell.trained:
         clip_tokens = None
@@ -273,8 +278,20 @@ def untrained_gpt(cell: Cell, data: TokenSet) -> ConditionalGPT:
     return build_gpt(cell, n_codes, code_dim, data.codes.shape[1:])
 
 
-def sweep_cells(profile: Profile, axes: list[str]) -> list[Cell]:
+def sweep_cells(
+    profile: Profile, axes: list[str], protocols: Sequence[Protocol] = ()
+) -> list[Cell]:
     """The trained cells of these axes and the base cell, each once, dearest first.
+
+    Parameters
+    ----------
+    profile : Profile
+        Whose axes and base cell.
+    axes : list of str
+        Names of axes.
+    protocols : sequence of Protocol
+        How smaller training subsets are drawn and trained, each a cell of its own; none: as the
+        profile's own protocol does.
 
     Raises
     ------
@@ -286,14 +303,27 @@ def sweep_cells(profile: Profile, axes: list[str]) -> list[Cell]:
     if unknown:
         raise CobeError(f"axis {unknown[0]!r}: unknown; choose from {', '.join(known)}")
     cells = {profile.base: None}
-    for name in axes:
-        cells |= dict.fromkeys(axis_cells(profile, known[name]))
-    return sorted(cells, key=lambda cell: -cell.n_layers * cell.hidden)
+    for protocol in protocols or (profile.protocol,):
+        for name in axes:
+            cells |= dict.fromkeys(axis_cells(profile, known[name], protocol))
+    return sorted(cells, key=lambda cell: -cell.n_layers * cell.hidden * (cell.n_steps or 10**9))
 
 
 def untrained_controls(cells: list[Cell]) -> list[Cell]:
     """The untrained model of every shape among `cells`, each once."""
     return list(dict.fromkeys(cell.untrained() for cell in cells))
+
+
+def paper_cells(profile: Profile, axes: list[str]) -> list[Cell]:
+    """All models of the paper's figures: trained under either protocol, and their untrained twins.
+
+    Returns
+    -------
+    cells : list of Cell
+        Trained ones first, dearest first, each once.
+    """
+    cells = sweep_cells(profile, axes, (profile.protocol, profile.published))
+    return cells + untrained_controls(cells)
 
 
 def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> dict[Cell, Artifact]:
@@ -337,6 +367,7 @@ def cell_columns(cell: Cell) -> dict:
         "precision": cell.precision,
         "scheme": cell.scheme,
         "seed": cell.seed,
+        "n_steps": cell.n_steps,
     }
 
 

@@ -20,9 +20,10 @@ from cobe.brain import layout
 from cobe.brain.checks import with_repetitions
 from cobe.brain.dataset import Dataset, Repetition, Run, read_dataset
 from cobe.core.artifacts import Artifact, Store, external
-from cobe.core.config import Profile, get_profile
+from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 from cobe.core.paths import build_dir, data_dir
+from cobe.core.profiles import get_profile
 from cobe.core.timing import TR_S
 from cobe.encoding.splits import split_sessions
 from cobe.stimulus.bk2 import read_bk2

@@ -10,7 +10,9 @@ import pandas as pd
 import torch
 
 from cobe.core.artifacts import Artifact, device
-from cobe.core.config import Cell, Profile, TrainConfig, get_profile
+from cobe.core.config import Cell, Profile, TrainConfig
+from cobe.core.profiles import get_profile
+from cobe.sweep.features import features_job
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import VideoStages, write_cell
 from cobe.sweep.pipeline import Pipeline
@@ -167,8 +169,15 @@ def learned(
     """
     logs = {change: pd.read_parquet(item.path / "log.parquet") for change, item in models.items()}
     best = {change: log.loc[log.val_loss.idxmin()] for change, log in logs.items()}
-    sources = [(f"recipe {change}", "gpt", item) for change, item in models.items()]
-    table = score_sources(pipeline, video.tokens, bold, sources)
+    protocol, n_layers = pipeline.profile.protocol, pipeline.profile.base.n_layers
+    names = [f"recipe {change}" for change in models]
+    jobs = [
+        features_job(re.sub(r"[^a-z0-9.]+", "-", name), n_layers, item, video.tokens, protocol)
+        for name, item in zip(names, models.values(), strict=True)
+    ]
+    features = make_all(pipeline.store, jobs, "features", "recipe")
+    sources = [(name, "gpt", item) for name, item in zip(names, features, strict=True)]
+    table = score_sources(pipeline, video.tokens, bold, sources, protocol)
     overall = table[(table.held_out == "all") & (table.summary == "mean")]
     brain = overall.groupby("cell")[["r", "ci_low", "ci_high", "chance_95"]].mean()
     rows = [

@@ -1,10 +1,9 @@
-"""Every model and control against every participant's brain: one score table."""
+"""Every model and control against every participant's brain: one score table per protocol."""
 
 from __future__ import annotations
 
 import warnings
 from collections import namedtuple
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,54 +13,22 @@ import torch
 from cobe.brain.dataset import Dataset, Run
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
-from cobe.core.timing import CLIP_SPAN_FRAMES, TR_S
+from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
 from cobe.encoding.align import clips_to_trs
-from cobe.encoding.controls import buttons, fit_pixel_pca, pixel_pca
-from cobe.encoding.splits import holdout_groups
-from cobe.stimulus.bk2 import read_bk2
-from cobe.stimulus.frames import open_frames
-from cobe.stimulus.lowlevel import clip_features
+from cobe.sweep.features import load_features, model_features, role_rows
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import VideoStages, load_tokens, spread_clips
-from cobe.sweep.pipeline import (
-    Pipeline,
-    load_bold,
-    repetition_keys,
-    replayed,
-    usable_runs,
-)
-from cobe.video.features import code_embeddings, hidden_states
-from cobe.video.gpt import load_gpt
-from cobe.video.tokenset import TokenSet
+from cobe.sweep.models import load_tokens, sweep_cells, untrained_controls
+from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, usable_runs
+from cobe.sweep.protocols import protocol_options
 
 RunKey = namedtuple("RunKey", "subject session run")
-CONTROLS = ("pixel_pca", "lowlevel", "vq", "buttons")
-N_PCA_FIT_CLIPS = 1500
 SCORE_CODE = (
     "cobe.encoding.scoring",
     "cobe.encoding.align",
-    "cobe.video.features",
+    "cobe.sweep.protocols",
     "cobe.sweep.scores",
 )
-
-
-def ridge_rows(data: TokenSet) -> np.ndarray:
-    """Target rows of the windows that the ridge sees: int (n_windows,)."""
-    return data.windows_with_role("ridge")
-
-
-def gpt_features(model_path: Path, data: TokenSet, protocol: Protocol) -> np.ndarray:
-    """Hidden states of a saved model for the ridge's windows: float32 (n_windows, n_features)."""
-    model = load_gpt(model_path)
-    return hidden_states(
-        model,
-        data.codes,
-        data.codebook,
-        ridge_rows(data),
-        block=protocol.block,
-        pooling=protocol.pooling,
-    )
 
 
 def run_features(features: np.ndarray, clips: pd.DataFrame, key: tuple, n_trs: int) -> np.ndarray:
@@ -90,49 +57,59 @@ def run_features(features: np.ndarray, clips: pd.DataFrame, key: tuple, n_trs: i
 
 
 def score_features(
-    features: np.ndarray,
+    features: np.ndarray | dict[str, np.ndarray],
     clips: pd.DataFrame,
     bold: dict[tuple, np.ndarray],
     protocol: Protocol,
+    **options,
 ) -> pd.DataFrame:
     """Score one set of clip features against every subject.
 
     Parameters
     ----------
-    features : float32 (n_windows, n_features)
-        One row per row of `clips`.
+    features : float32 (n_windows, n_features), or dict of str to such an array
+        One row per row of `clips`. A dict holds several readouts of one model, its blocks: which
+        one is read is chosen inside the training rows.
     clips : DataFrame
-        Target clips of the ridge's windows.
+        Target clips of the windows.
     bold : dict
         (subject, session, run) to float32 (n_trs, n_parcels).
     protocol : Protocol
         What is held out, delays, penalties, permutations.
+    **options
+        Of `cobe.encoding.evaluate`, in place of the protocol's.
 
     Returns
     -------
     scores : DataFrame
-        The columns of `cobe.encoding.evaluate`, and subject.
+        The columns of `cobe.encoding.evaluate`, and subject and protocol.
     """
+    if isinstance(features, dict) and len(features) == 1:
+        (features,) = features.values()
     tables = []
-    # a run whose BOLD was left out (and said so) has features all the same
-    with_clips = set(clips[["subject", "session", "run"]].itertuples(index=False, name=None))
-    present = with_clips & bold.keys()
-    for subject in sorted({key[0] for key in present}):
-        keys = sorted(key for key in present if key[0] == subject)
-        groups = holdout_groups([RunKey(*key) for key in keys], protocol.holdout)
-        table = _evaluate_quietly(
-            [run_features(features, clips, key, len(bold[key])) for key in keys],
-            [bold[key] for key in keys],
-            groups=groups,
-            delays_tr=protocol.delays_tr,
-            alphas=protocol.alphas,
-            relative_alphas=protocol.relative_alphas,
-            n_permutations=protocol.n_permutations,
-            block_trs=protocol.block_trs,
-            seed=protocol.seed,
-        )
-        tables.append(table.assign(subject=subject))
+    for subject, keys in keys_by_subject(clips, bold).items():
+        asked = protocol_options(protocol, [RunKey(*key) for key in keys]) | options
+        if isinstance(features, dict):
+            runs_x = {
+                name: [run_features(block, clips, key, len(bold[key])) for key in keys]
+                for name, block in features.items()
+            }
+        else:
+            runs_x = [run_features(features, clips, key, len(bold[key])) for key in keys]
+        table = _evaluate_quietly(runs_x, [bold[key] for key in keys], **asked)
+        tables.append(table.assign(subject=subject, protocol=protocol.name))
     return pd.concat(tables, ignore_index=True)
+
+
+def keys_by_subject(clips: pd.DataFrame, bold: dict[tuple, np.ndarray]) -> dict[str, list[tuple]]:
+    """Runs with both clips and BOLD, in order, by subject.
+
+    A run whose BOLD was left out (and said so) has features all the same.
+    """
+    with_clips = set(clips[["subject", "session", "run"]].itertuples(index=False, name=None))
+    present = sorted(with_clips & bold.keys())
+    subjects = dict.fromkeys(key[0] for key in present)
+    return {subject: [key for key in present if key[0] == subject] for subject in subjects}
 
 
 def _evaluate_quietly(runs_x, runs_y, **options) -> pd.DataFrame:
@@ -153,15 +130,10 @@ def _write_scores(
 ) -> None:
     torch.set_num_threads(1)
     data = load_tokens(tokenised)
-    if kind in ("gpt", "untrained"):
-        features = gpt_features(source.path, data, protocol)
-    else:
-        with np.load(source.path, allow_pickle=False) as arrays:
-            features = arrays["features"]
-    clips = data.clips.loc[ridge_rows(data)]
+    clips = data.clips.loc[role_rows(data)]
     series = {key: load_bold(item) for key, item in bold.items()}
-    table = score_features(features, clips, series, protocol)
-    table.assign(cell=name, features=kind, protocol=protocol.name).to_parquet(path)
+    table = score_features(load_features(source), clips, series, protocol)
+    table.assign(cell=name, features=kind).to_parquet(path)
 
 
 def scores(
@@ -170,19 +142,71 @@ def scores(
     bold: dict[tuple, Artifact],
     models: dict[Cell, Artifact],
     controls: dict[str, Artifact],
+    protocol: Protocol | None = None,
 ) -> pd.DataFrame:
-    """Score all models and controls, several at a time; what is there is reused.
+    """Score models and controls under a protocol, several at a time; what is there is reused.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Whose store is used.
+    tokenised, bold : Artifact, dict of Artifact
+        Tokens, and the parcel series of every run.
+    models : dict
+        Cell to its trained, or untrained, model.
+    controls : dict
+        Name to features that need no model.
+    protocol : Protocol or None
+        None: the profile's own, ``corrected``.
 
     Returns
     -------
     table : DataFrame
         One row per (cell, protocol, subject, parcel, held-out group), and summaries over parcels.
     """
+    how = pipeline.profile.protocol if protocol is None else protocol
+    features = model_features(pipeline, tokenised, models, how)
     sources = [
-        (cell.name, "gpt" if cell.trained else "untrained", item) for cell, item in models.items()
+        (cell.name, "gpt" if cell.trained else "untrained", item) for cell, item in features.items()
     ]
     sources += [(name, name, item) for name, item in controls.items()]
-    return score_sources(pipeline, tokenised, bold, sources)
+    return score_sources(pipeline, tokenised, bold, sources, how)
+
+
+def paper_scores(
+    pipeline: Pipeline,
+    tokenised: Artifact,
+    bold: dict[tuple, Artifact],
+    models: dict[Cell, Artifact],
+    controls: dict[str, Artifact],
+    axes: list[str],
+) -> pd.DataFrame:
+    """The score table of the paper's figures: every cell of these axes under both protocols.
+
+    Parameters
+    ----------
+    pipeline, tokenised, bold, models, controls
+        As for `scores`; `models` holds `cobe.sweep.models.paper_cells`.
+    axes : list of str
+        Names of axes.
+
+    Returns
+    -------
+    table : DataFrame
+        As of `scores`. Controls are scored under the profile's own protocol only; the axes whose
+        published figure was made in another way have a protocol of their own.
+    """
+    profile = pipeline.profile
+    asked = {profile.protocol: axes, profile.published: []}
+    for axis in axes:
+        asked.setdefault(profile.published_for(axis), []).append(axis)
+    tables = []
+    for protocol, names in asked.items():
+        cells = sweep_cells(profile, names, [protocol])
+        chosen = {cell: models[cell] for cell in cells + untrained_controls(cells)}
+        given = controls if protocol == profile.protocol else {}
+        tables.append(scores(pipeline, tokenised, bold, chosen, given, protocol))
+    return pd.concat(tables, ignore_index=True)
 
 
 def score_sources(
@@ -190,95 +214,27 @@ def score_sources(
     tokenised: Artifact,
     bold: dict[tuple, Artifact],
     sources: list[tuple[str, str, Artifact]],
+    protocol: Protocol,
 ) -> pd.DataFrame:
-    """Score named sources of features: (name in the table, kind, model or features)."""
-    protocol = pipeline.profile.protocol
+    """Score named features under a protocol: (name in the table, kind, artifact of features)."""
     series = {f"bold {key}": item for key, item in bold.items()}
     jobs = [
         Job(
-            f"scores/{name}",
+            f"scores/{protocol.name}/{name}",
             _write_scores,
             (name, kind, protocol, item, tokenised, bold),
             params={"protocol": protocol, "features": kind},
-            inputs={"source": item, "tokens": tokenised} | series,
+            inputs={"features": item, "tokens": tokenised} | series,
             code=SCORE_CODE,
             suffix=".parquet",
         )
         for name, kind, item in sources
     ]
-    made = make_all(pipeline.store, jobs, "scoring", "model")
+    made = make_all(pipeline.store, jobs, f"scoring, {protocol.name}", "model")
     return pd.concat([pd.read_parquet(item.path) for item in made], ignore_index=True)
 
 
-def control_features(pipeline: Pipeline, video: VideoStages) -> dict[str, Artifact]:
-    """Features that need no GPT: pixels, low-level statistics, VQ codes, buttons.
-
-    The principal components of the pixels are fitted on the video model's training clips, as many
-    as the base model has hidden units; no clip of the ridge's runs enters them.
-
-    Returns
-    -------
-    features : dict
-        Name to an npz with ``features`` float32 (n_windows, n_features).
-    """
-    n_components = pipeline.profile.base.hidden
-    pooling = pipeline.profile.protocol.pooling
-
-    def write(path: Path, name: str):
-        data = load_tokens(video.tokens)
-        rows = ridge_rows(data)
-        if name == "vq":
-            values = code_embeddings(data.codes[rows], data.codebook, pooling=pooling)
-        elif name == "buttons":
-            values = _button_rows(video.dataset, data.clips.loc[rows])
-        else:
-            values = _pixel_rows(name, video, data.clips.loc[rows], n_components)
-        with open(path, "wb") as handle:
-            np.savez(handle, features=values.astype(np.float32))
-
-    made = {}
-    for name in CONTROLS:
-        made[name] = pipeline.store.make(
-            f"controls/{name}",
-            params={"n_components": n_components, "pooling": pooling, "name": name},
-            inputs={"tokens": video.tokens}
-            | {f"frames {key}": item for key, item in video.frames.items()},
-            write=lambda path, name=name: write(path, name),
-            code=("cobe.encoding.controls", "cobe.stimulus.lowlevel", "cobe.sweep.scores"),
-            suffix=".npz",
-        )
-    return made
-
-
-def _pixel_rows(name, video: VideoStages, clips: pd.DataFrame, n_components: int) -> np.ndarray:
-    """Pixel components or low-level statistics of every clip of the table, in its order."""
-    if name == "pixel_pca":
-        keys = repetition_keys(video.roles, "video_train")
-        train = [open_frames(video.frames[key].path) for key in keys]
-        fit_clips = spread_clips(train, N_PCA_FIT_CLIPS)
-        transform = partial(pixel_pca, fit_pixel_pca(fit_clips, n_components, seed=0))
-    else:
-        transform = clip_features
-    blocks = []
-    for key, here in clips.groupby(["subject", "session", "run", "row"], sort=False):
-        starts = here["clip"].to_numpy() * CLIP_SPAN_FRAMES
-        blocks.append(transform(open_frames(video.frames[key].path).clips(starts)))
-    return np.concatenate(blocks)
-
-
-def _button_rows(dataset: Dataset, clips: pd.DataFrame) -> np.ndarray:
-    """Button features of every clip of the table, in its order."""
-    replays = {(*run.key, rep.row): rep for run in usable_runs(dataset) for rep in replayed(run)}
-    blocks = []
-    for key, here in clips.groupby(["subject", "session", "run", "row"], sort=False):
-        rep = replays[key]
-        pressed = read_bk2(rep.bk2).buttons[int(rep.skip_first_line) :]
-        features = buttons(pressed, len(pressed) // CLIP_SPAN_FRAMES)
-        blocks.append(features[here["clip"].to_numpy()])
-    return np.concatenate(blocks)
-
-
-def session_scores(scores: pd.DataFrame) -> pd.DataFrame:
+def session_scores(scores: pd.DataFrame, protocol: str = "corrected") -> pd.DataFrame:
     """Mean r over parcels of every (cell, subject, held-out group): the units of paired tests.
 
     Returns
@@ -286,7 +242,9 @@ def session_scores(scores: pd.DataFrame) -> pd.DataFrame:
     table : DataFrame
         Columns cell, features, subject, held_out, r.
     """
-    chosen = scores[(scores.summary == "mean") & (scores.held_out != "all")]
+    chosen = scores[
+        (scores.summary == "mean") & (scores.held_out != "all") & (scores.protocol == protocol)
+    ]
     return chosen[["cell", "features", "subject", "held_out", "r"]].reset_index(drop=True)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from cobe.core.config import PROFILES, get_profile
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES, get_profile
 from cobe.video.steplog import StepLog
 from cobe.video.tokenset import TokenSet, open_token_set
 from cobe.video.train import train_gpt

@@ -12,7 +12,7 @@ from cobe.core.timing import CLIP_SPAN_FRAMES
 CHUNK_FRAMES = 1000
 # A chunk is a whole number of clips: 16, or 1,024 frames.
 CHUNK_CLIPS = round(CHUNK_FRAMES / CLIP_SPAN_FRAMES)
-SCHEMES = ("stratified", "prefix")
+SCHEMES = ("stratified", "prefix", "single")
 _REPETITION = ["subject", "session", "run", "row"]
 
 
@@ -61,7 +61,8 @@ def subset(
     scheme : str
         ``"stratified"``: chunks of 16 neighbouring clips (about 1,000 frames) in seeded order; the
         next comes always from the subject that has fewest clips so far, and there from the run
-        that has fewest. ``"prefix"``: clips in the order of the table.
+        that has fewest. ``"prefix"``: clips in the order of the table. ``"single"``: as stratified,
+        among the clips of the table's first subject only.
     seed : int
         Of the order of chunks, subjects and runs.
     allowed : bool (n_clips,), optional
@@ -81,11 +82,14 @@ def subset(
     if scheme not in SCHEMES:
         raise CobeError(f"subset scheme {scheme!r}: unknown; choose one of {', '.join(SCHEMES)}")
     usable = np.arange(len(clip_table)) if allowed is None else np.flatnonzero(allowed)
+    if scheme == "single" and len(usable):
+        subjects = clip_table["subject"].to_numpy()[usable]
+        usable = usable[subjects == subjects[0]]
     n_clips, available = n_frames // CLIP_SPAN_FRAMES, len(usable) * CLIP_SPAN_FRAMES
     if n_clips > len(usable):
         raise CobeError(
-            f"subset of {n_frames:,} frames: there are {available:,} frames in {len(usable):,} "
-            "clips to draw from; ask for fewer frames or record more play"
+            f"subset of {n_frames:,} frames ({scheme}): there are {available:,} frames in "
+            f"{len(usable):,} clips to draw from; ask for fewer frames or record more play"
         )
     targets = windows(clip_table)
     may = np.zeros(len(clip_table), bool)

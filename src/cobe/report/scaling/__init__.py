@@ -5,21 +5,26 @@ factors (seeds) are one cell. Nothing is drawn that the data cannot carry: bad o
 raises `CobeError`, and what a fit cannot tell it says in ``warnings``.
 """
 
-from cobe.report.scaling.allocation import Allocation, allocate
+from cobe.report.scaling.allocation import Allocation, allocate, frontier
 from cobe.report.scaling.alternatives import compare_forms
 from cobe.report.scaling.fitted import Estimate, ScalingFit, effective_data
-from cobe.report.scaling.isoflop import Isoflop, isoflop
+from cobe.report.scaling.isoflop import Isoflop, envelope, isoflop
 from cobe.report.scaling.parametric import fit_brain_score, fit_parametric
+from cobe.report.scaling.shares import Shares, gain_shares
 
 __all__ = [
     "Allocation",
     "Estimate",
     "Isoflop",
     "ScalingFit",
+    "Shares",
     "allocate",
     "compare_forms",
     "effective_data",
+    "envelope",
     "fit_brain_score",
     "fit_parametric",
+    "frontier",
+    "gain_shares",
     "isoflop",
 ]

@@ -40,6 +40,9 @@ class Allocation:
     gains : pandas.DataFrame
         What doubling would improve: step ("compute", "scan_hours"), gain in units of the response
         (positive is better) with low and high.
+    told : bool
+        Whether `n_params` and `n_data` are to be used: the best size lies inside the range
+        searched, its interval spans less than a factor of ten, and the exponents of both are fixed.
     statements : tuple of str
         What the surface says and what it cannot tell, in plain words.
     """
@@ -53,6 +56,7 @@ class Allocation:
     flat_n_params: tuple[float, float]
     flat_n_data: tuple[float, float]
     gains: pd.DataFrame
+    told: bool
     statements: tuple[str, ...]
 
 
@@ -103,10 +107,7 @@ def allocate(
     """
     if not (np.isfinite(budget_flop) and budget_flop > 0):
         raise CobeError(f"budget_flop: {budget_flop} is not positive and finite; correct it")
-    low, high = n_range or _widened(fit.ranges["n_params"])
-    if not 0 < low < high < np.inf:
-        raise CobeError(f"n_range: {low} to {high} is no range of sizes; give the smaller first")
-    sizes = np.geomspace(low, high, GRID)
+    sizes = _sizes(fit, n_range)
     thetas = np.concatenate([fit.theta[None], fit.draws])
 
     def best(budget, hours):
@@ -133,8 +134,56 @@ def allocate(
         flat_n_params=flat_n,
         flat_n_data=flat_d,
         gains=_gain_table(gains),
+        told=_told(fit, here),
         statements=tuple(_statements(fit, here, flat_n, gains, scan_hours, n_unique)),
     )
+
+
+def frontier(
+    fit: ScalingFit, budgets_flop, *, flops, scan_hours=None, n_unique=None, n_range=None
+) -> tuple[pd.DataFrame, Estimate]:
+    """Best n_params and n_data of each budget, and how n_params grows with the budget.
+
+    Parameters
+    ----------
+    fit, flops, scan_hours, n_unique, n_range
+        As in `allocate`.
+    budgets_flop : array of shape (n_budgets,)
+        FLOP of one training; two or more.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        One row per budget, ascending: budget_flop; n_params, n_data and response, each with
+        ``_low`` and ``_high`` (95 % interval); flat_n_low, flat_n_high (within 1 % of the best
+        response); told (as in `Allocation`).
+    exponent : Estimate
+        a of ``n_params ~ budget^a``, least squares over these budgets.
+
+    Raises
+    ------
+    CobeError
+        As in `allocate`, for any budget; or fewer than two budgets.
+    """
+    budgets = np.sort(np.asarray(budgets_flop, float))
+    if len(budgets) < 2:
+        raise CobeError(f"budgets_flop: {len(budgets)}; a frontier needs two or more")
+    if not (np.isfinite(budgets) & (budgets > 0)).all():
+        raise CobeError("budgets_flop: not positive and finite; correct them")
+    sizes = _sizes(fit, n_range)
+    thetas = np.concatenate([fit.theta[None], fit.draws])
+    rows, log_n = [], []
+    for budget in budgets:
+        best = _best_along(fit, thetas, flops, budget, sizes, scan_hours, n_unique)
+        log_n.append(np.log(best.n))
+        row = {"budget_flop": budget}
+        for name, values in (("n_params", best.n), ("n_data", best.d), ("response", best.response)):
+            found = _estimate(values)
+            row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
+        row |= {"flat_n_low": sizes[best.flat].min(), "flat_n_high": sizes[best.flat].max()}
+        rows.append(row | {"told": _told(fit, best)})
+    centred = np.log(budgets) - np.log(budgets).mean()
+    return pd.DataFrame(rows), _estimate(centred @ np.array(log_n) / (centred @ centred))
 
 
 def data_for_budget(flops, n_params, budget_flop) -> np.ndarray:
@@ -169,8 +218,12 @@ def data_for_budget(flops, n_params, budget_flop) -> np.ndarray:
     return np.where(cheapest > budget_flop, np.nan, np.exp(low))
 
 
-def _widened(seen) -> tuple[float, float]:
-    return seen[0] / BEYOND, seen[1] * BEYOND
+def _sizes(fit, n_range) -> np.ndarray:
+    smallest, largest = fit.ranges["n_params"]
+    low, high = n_range or (smallest / BEYOND, largest * BEYOND)
+    if not 0 < low < high < np.inf:
+        raise CobeError(f"n_range: {low} to {high} is no range of sizes; give the smaller first")
+    return np.geomspace(low, high, GRID)
 
 
 def _best_along(fit, thetas, flops, budget, sizes, hours, n_unique) -> _Best:
@@ -204,6 +257,12 @@ def _enough_hours(fit, thetas, here, scan_hours, n_unique) -> Estimate:
 def _estimate(values) -> Estimate:
     low, high = interval(values[1:])
     return Estimate(float(values[0]), float(low), float(high))
+
+
+def _told(fit, best: _Best) -> bool:
+    n_params, doubtful = _estimate(best.n), {*fit.lost, *fit.unfixed}
+    wide = n_params.high > OPEN_FACTOR * n_params.low
+    return not (best.at_edge[0] or wide or doubtful & {"n_params", "n_data"})
 
 
 def _statements(fit, here, flat_n, gains, scan_hours, n_unique) -> list[str]:

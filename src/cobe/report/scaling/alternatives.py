@@ -61,7 +61,7 @@ def compare_forms(
     if n_boot < 1:
         raise CobeError(f"n_boot: {n_boot} resamples give no interval; ask for 200 or more")
     rows = surface.checked_rows(factors, response, "response", blocks)
-    largest = _largest_cells(rows, held_out_share)
+    largest = largest_cells(rows, held_out_share)
     train = ~largest
     surface.checked_rows(
         {name: np.asarray(values, float)[train] for name, values in factors.items()},
@@ -85,7 +85,20 @@ def _forms(names) -> dict:
     return forms | {CONSTANT: ([], _power_laws), LOG_LINEAR: (everything, _log_linear)}
 
 
-def _largest_cells(rows, share: float) -> np.ndarray:
+def largest_cells(rows, share: float) -> np.ndarray:
+    """Rows, bool (n_rows,), of the share of cells with the largest standardised log factors.
+
+    Parameters
+    ----------
+    rows : cobe.report.scaling.surface.Rows
+    share : float
+        Of all cells; at least three.
+
+    Raises
+    ------
+    CobeError
+        The share leaves fewer than three cells out, or none in.
+    """
     size = (rows.x / rows.x.std(0)).sum(axis=1)
     sizes = np.zeros(rows.n_cells)
     sizes[rows.cell] = size

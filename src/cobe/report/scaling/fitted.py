@@ -58,6 +58,10 @@ class ScalingFit:
         Resamples whose optimiser stopped early; they are kept.
     warnings : tuple of str
         What this fit cannot tell, in plain words.
+    lost : tuple of str
+        Factors in which the response follows no power law: no exponent, and no floor.
+    unfixed : tuple of str
+        Factors whose exponent runs into its limit in resamples: its interval is not to be used.
     ranges : dict of str to (float, float)
         Smallest and largest value of each factor that was seen (data after correction of repeats).
     repeat_constant : float or None
@@ -83,6 +87,8 @@ class ScalingFit:
     converged: bool
     n_unconverged_draws: int
     warnings: tuple[str, ...]
+    lost: tuple[str, ...]
+    unfixed: tuple[str, ...]
     ranges: dict[str, tuple[float, float]]
     repeat_constant: float | None
     theta: np.ndarray

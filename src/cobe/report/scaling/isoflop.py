@@ -138,7 +138,7 @@ def isoflop(
     slices = pd.DataFrame(rows)
     exponent, bias = _exponents(slices, draws)
     notes = _notes(slices, exponent, len(n) - len(np.unique(np.concatenate(members))))
-    return Isoflop(slices, exponent, bias, _envelope(n, d, y, cost), notes)
+    return Isoflop(slices, exponent, bias, envelope(n, d, y, cost), notes)
 
 
 def _checked(*arrays) -> list[np.ndarray]:
@@ -252,7 +252,19 @@ def _notes(slices, exponent, n_unused: int) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _envelope(n, d, y, cost) -> pd.DataFrame:
+def envelope(n, d, y, cost) -> pd.DataFrame:
+    """The models that no cheaper or equally dear one beats, cheapest first.
+
+    Parameters
+    ----------
+    n, d, y, cost : float64 arrays of shape (n_rows,)
+        Parameters, data, loss and FLOP of each model.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Columns row (place in the arrays), flop, n_params, n_data, loss.
+    """
     order = np.lexsort((y, cost))
     best_before = np.concatenate([[np.inf], np.minimum.accumulate(y[order])[:-1]])
     kept = order[y[order] < best_before]

@@ -85,19 +85,22 @@ def fit_parametric(
         few cells or blocks as parameters, factors that change together, no resamples, or a loss
         that lies further below the fitted floor than its noise explains.
     """
-    notes = []
-    if n_unique is not None:
-        n_data = effective_data(n_data, n_unique, repeat_constant=repeat_constant)
-        notes.append(
-            f"repeated data are counted with R* = {repeat_constant:g}, which is not fitted here"
-        )
+    n_data, constant, notes = _worth_of(n_data, n_unique, repeat_constant)
     rows = surface.checked_rows({"n_params": n_params, "n_data": n_data}, loss, "loss", blocks)
-    constant = repeat_constant if n_unique is not None else None
     return _fit(rows, False, n_boot, seed, constant, notes)
 
 
 def fit_brain_score(
-    n_params, n_data, scan_hours, score, *, n_boot, seed, blocks=None
+    n_params,
+    n_data,
+    scan_hours,
+    score,
+    *,
+    n_boot,
+    seed,
+    blocks=None,
+    n_unique=None,
+    repeat_constant=PUBLISHED_REPEAT_CONSTANT,
 ) -> ScalingFit:
     """Fit ``score = 1 - E - A n_params^-alpha - B n_data^-beta - C scan_hours^-gamma``.
 
@@ -115,6 +118,8 @@ def fit_brain_score(
     n_boot, seed, blocks
         As in `fit_parametric`. Scores of one subject share chance: its labels are good blocks
         if there are many subjects, those of model and data subset if there are few.
+    n_unique, repeat_constant
+        As in `fit_parametric`.
 
     Returns
     -------
@@ -131,9 +136,19 @@ def fit_brain_score(
             f"score: {int((score >= 1).sum())} entries are 1 or more; a score that can pass 1 "
             "(over its ceiling) has no floor to fit"
         )
+    n_data, constant, notes = _worth_of(n_data, n_unique, repeat_constant)
     factors = {"n_params": n_params, "n_data": n_data, "scan_hours": scan_hours}
     rows = surface.checked_rows(factors, 1 - score, "1 - score", blocks)
-    return _fit(rows, True, n_boot, seed, None, [])
+    return _fit(rows, True, n_boot, seed, constant, notes)
+
+
+def _worth_of(n_data, n_unique, repeat_constant):
+    """Data to fit on, R* if repeats were corrected, and what is then to be said."""
+    if n_unique is None:
+        return n_data, None, []
+    said = f"repeated data are counted with R* = {repeat_constant:g}, which is not fitted here"
+    corrected = effective_data(n_data, n_unique, repeat_constant=repeat_constant)
+    return corrected, repeat_constant, [said]
 
 
 # Thousands of tiny problems: threads of BLAS only wait for each other, 50 times slower when busy.
@@ -159,6 +174,7 @@ def _fit(rows, is_score, n_boot, seed, repeat_constant, notes) -> ScalingFit:
     floor = Estimate(*[np.nan] * 3) if without else _floor_profile(rows, best, draws, limits)
     at_best = int((minima <= minima[0] * (1 + SAME_MINIMUM) + 1e-12).sum())
     unconverged = sum(not fit.success for fit in fits)
+    unfixed = [i for i in range(k) if i not in without and _runs_into_limit(draws, limits, i)]
     notes = [*notes, *_doubts(rows, best, residuals, draws, limits, at_best, unconverged)]
     return ScalingFit(
         factors=rows.names,
@@ -177,6 +193,8 @@ def _fit(rows, is_score, n_boot, seed, repeat_constant, notes) -> ScalingFit:
         converged=bool(best.success),
         n_unconverged_draws=unconverged,
         warnings=tuple(notes),
+        lost=tuple(rows.names[i] for i in without),
+        unfixed=tuple(rows.names[i] for i in unfixed),
         ranges={
             name: tuple(np.exp(column[[column.argmin(), column.argmax()]] + centre))
             for name, column, centre in zip(rows.names, rows.x.T, rows.centre, strict=True)
@@ -231,6 +249,11 @@ def _lost(theta, limits, i: int):
     scale, exponent = theta[..., 1 + i], theta[..., 1 + k + i]
     vanished = scale <= limits[1 + i, 0] + NEAR
     return vanished | (exponent <= NEAR) | (exponent >= surface.MAX_EXPONENT - NEAR)
+
+
+def _runs_into_limit(draws, limits, i: int) -> bool:
+    """Whether too many resamples lose factor i for its interval to mean anything."""
+    return bool(_lost(draws, limits, i).mean() > AT_BOUND)
 
 
 def _floor_profile(rows, best, draws, limits) -> Estimate:
@@ -297,7 +320,7 @@ def _doubts(rows, best, residuals, draws, limits, at_best, unconverged) -> list[
                 f"the response follows no power law in {name} (level, rising, or a step): its "
                 "exponent and scale, and the floor, are not estimated"
             )
-        elif n_lost > AT_BOUND * len(draws):
+        elif _runs_into_limit(draws, limits, i):
             notes.append(
                 f"the data do not fix the exponent of {name}, nor then the floor: it runs into its "
                 f"limit in {n_lost} of {len(draws)} resamples; do not use these intervals"

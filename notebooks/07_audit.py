@@ -1,0 +1,344 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 07 · The audit: published beside corrected
+#
+# **Question.** Which of the paper's statements follow from its outputs, and what do the same questions
+# answer when one thing is changed at a time, chance is shown, and nothing leaks?
+#
+# **Reads** the tokens, the models, the parcel series. **Writes** eight figures and the ledger, with
+# captions. **Time** about 10 minutes on two cores for `quick`. **Hardware** any.
+#
+# A **protocol** is the whole way from a training set to a number. `as_published` is the paper's, as far
+# as its public code and outputs tell: the first part of a list as a smaller data set, as many passes
+# for every set, volumes held out at random, one penalty for all parcels, the *largest* r of all
+# parcels. `corrected` is ours: subsets over all participants, as many updates for every model, whole
+# sessions held out, everything chosen inside the training sessions, as many features for every
+# model, the *mean* over all parcels.
+
+# %% tags=["parameters"]
+profile = "quick"
+data = ""
+figures = [
+    "fig_null_brain",
+    "fig_planted_brain",
+    "fig_audit_data_size",
+    "fig_audit_readout",
+    "fig_audit_width",
+    "fig_audit_noise",
+    "fig_audit_bands",
+    "fig_audit_generality",
+]
+
+# %%
+from cobe.sweep import models
+from cobe.sweep import pipeline as stages
+
+study = stages.open_pipeline(profile, data)
+corrected, published = study.profile.protocol, study.profile.published
+video = models.video_stages(study)
+tokens = models.load_tokens(video.tokens)
+axes = [axis.name for axis in study.profile.axes]
+trained = models.train_cells(study, video.tokens, models.paper_cells(study.profile, axes))
+series = stages.parcel_bold(study, video.dataset)
+bold = {key: stages.load_bold(item) for key, item in series.items()}
+
+for protocol in (published, corrected):
+    print(protocol, end="\n\n")
+print("models:", len(trained), " runs with BOLD:", len(bold))
+
+# %%
+from cobe.sweep.features import control_features
+from cobe.sweep.scores import paper_scores, scores
+
+controls = control_features(study, video)
+table = paper_scores(study, video.tokens, series, trained, controls, axes)
+print("score table (n_rows, n_columns):", table.shape)
+print(table.groupby("protocol").cell.nunique().rename("models").to_string())
+
+# %%
+import pandas as pd
+from IPython.display import Image, display
+
+from cobe.core.paths import figures_dir
+from cobe.report.save import preview, save_figure
+
+folder, made_by = figures_dir(profile), "notebooks/07_audit.ipynb"
+saved, results = [], {"scores": table}
+
+
+def keep(name, figure, words):
+    """Save a figure with its caption, and show it in small."""
+    saved.append(save_figure(figure, name, folder, words, made_by))
+    display(Image(preview(folder / f"{name}.png")))
+
+
+# %% [markdown]
+# ## A brain that sees nothing
+#
+# The fairest test of a method is to give it nothing to find. From the BOLD of one participant a
+# **null brain** is made: the same spectrum in every parcel, the same correlations between parcels, and
+# random phases, so that no relation to the video is left. Both protocols score the same model, the
+# base, against 100 such brains, with fewer parcels, features and permutations to save time. Whatever
+# they report is false.
+
+# %%
+from cobe.report.audit.trial_captions import null_caption, planted_caption
+from cobe.report.audit.trials import fig_null_brain, fig_planted_brain
+from cobe.sweep.brains import cheaper, null_brain, planted_brain
+
+protocols = cheaper(study)
+if "fig_null_brain" in figures:
+    null = results["null_trials"] = null_brain(study, video.tokens, series, trained)
+    print("null brains:", null.draw.nunique(), " parcels:", null.n_parcels.iloc[0])
+    summary = null.groupby("protocol").agg(
+        reported=("r", "median"),
+        smallest=("r", "min"),
+        false_finds=("n_found", lambda n: (n > 0).mean()),
+    )
+    print(summary.round(3).to_string())
+    words = null_caption(null, protocols, study.simulated)
+    keep("fig_null_brain", fig_null_brain(null, study.simulated), words)
+
+# %% [markdown]
+# *What to see:* the largest of many parcels is well above zero when there is nothing: a maximum needs
+# its own chance level, and the published figures have none. The mean over parcels stays around
+# zero. *What it does not show:* how large the published maxima would be without the leak. They are
+# far above what a null brain gives, so something real is in them; how much, a maximum cannot say.
+#
+# ## A brain in which the answer is known
+#
+# Now four feature sets are planted with known shares of the variance, and against their width: the
+# narrowest drives most, and one that is wide and slow drives nothing. Each protocol scores each set
+# alone. Does it find the order? The sets are noise as slow as real features (the last one slower),
+# unrelated to each other; the rest of the BOLD is a null brain.
+
+# %%
+planted_sets = {
+    "narrow": (4, 0.45, 0.20),
+    "medium": (24, 0.45, 0.10),
+    "wide": (96, 0.45, 0.05),
+    "wide and slow": (96, 0.95, 0.0),
+}
+base, truth = study.profile.base, None
+if study.simulated:
+    truth = pd.read_parquet(stages.dataset_root(study) / "truth" / "parcels.parquet")
+for name, (n_features, lag_one, share) in planted_sets.items():
+    print(f"{name:14s} {n_features:3d} features, lag-one {lag_one:.2f}, {share:4.0%} planted")
+
+# %%
+from cobe.sweep.trials import order_recovered, planted_order
+
+if "fig_planted_brain" in figures:
+    planted = planted_brain(study, video.tokens, series, planted_sets)
+    orders = results["orders"] = order_recovered(planted)
+    print(orders.groupby("protocol")[["recovered", "right_winner"]].mean().round(2).to_string())
+    of_base = table[(table.cell == base.name) & (table.features == "gpt")]
+    regions = planted_order(of_base, truth) if study.simulated else None
+    words = planted_caption(planted, regions, protocols, study.simulated)
+    keep("fig_planted_brain", fig_planted_brain(planted, regions, study.simulated), words)
+
+# %% [markdown]
+# *What to see:* which protocol puts the feature sets in the order of what they really drive, and, for
+# the simulated participants, in which regions the score follows the ceiling that was planted. *What it
+# does not show:* sets that share variance, as real ones do: each then predicts a part of the others'.
+#
+# ## Data size, taken apart
+#
+# The published smaller sets are the first of a list: fewer frames, *and* one participant, one level,
+# *and* fewer updates. Here each of these changes alone.
+
+# %%
+from cobe.sweep.arms import all_arm_cells, arm_table, reachable, with_arm_scores
+from cobe.sweep.tables import loss_table
+
+arms = results["arms"] = arm_table(study.profile)
+everything = dict(trained)
+if {"fig_audit_data_size", "fig_audit_noise"} & set(figures):
+    cells, left_out = reachable(tokens, all_arm_cells(study.profile))
+    extra = [cell for cell in cells if cell not in trained]
+    everything |= models.train_cells(study, video.tokens, extra)
+    table = with_arm_scores(study, video.tokens, series, everything, table)
+    repeats = {c: everything[c] for c in cells if c.seed != base.seed}
+    again = scores(study, video.tokens, series, repeats, {}, published)
+    table = pd.concat([table, again], ignore_index=True)
+    print("cells trained besides:", len(extra), " without enough video:", left_out or "none")
+losses = results["losses"] = loss_table(everything)
+results["scores"] = table
+print(arms.groupby("arm").cell.nunique().rename("cells").to_string())
+
+# %%
+from cobe.report.audit.data_size import caption_audit_data_size, fig_audit_data_size
+from cobe.report.audit.designs import subset_contents
+
+if "fig_audit_data_size" in figures:
+    named = set(arms[arms.arm != "noise"].cell)
+    contents = subset_contents(
+        tokens.clips, [c for c in all_arm_cells(study.profile) if c.name in named]
+    )
+    shown = (table, losses, arms, contents, study.profile, study.simulated)
+    keep("fig_audit_data_size", fig_audit_data_size(*shown), caption_audit_data_size(*shown))
+
+# %% [markdown]
+# *What to see:* whether the same number of frames is worth less when they come from one participant,
+# and how much of the published slope is the number of updates. *What it does not show:* more frames of
+# one participant than that one played, nor a participant who plays in another way.
+#
+# ## Depth, and the block that is read
+#
+# The published figure of the layers reads the last block, all its other figures the middle one. Here
+# every block of every model is scored.
+
+# %%
+from cobe.report.audit.readout import caption_audit_readout, fig_audit_readout
+from cobe.sweep.blocks import block_scores
+
+if "fig_audit_readout" in figures:
+    ours = models.sweep_cells(study.profile, axes)
+    chosen = {cell: trained[cell] for cell in ours + models.untrained_controls(ours)}
+    blocks = results["blocks"] = block_scores(study, video.tokens, series, chosen, table)
+    print("block table (n_rows, n_columns):", blocks.shape)
+    shown = (blocks, table, study.profile, study.simulated)
+    keep("fig_audit_readout", fig_audit_readout(*shown), caption_audit_readout(*shown))
+
+# %% [markdown]
+# *What to see:* how much the choice of the block moves the score, beside how much depth does; and what
+# the choice inside the training sessions picks. *What it does not show:* readouts across blocks.
+#
+# ## Width, and the number of features
+#
+# A wider model learns more, and it also hands the ridge more numbers. `native` gives each model as many
+# features as it has hidden units; `corrected` gives all of them equally many.
+
+# %%
+from dataclasses import replace
+
+from cobe.report.audit.width import caption_audit_width, fig_audit_width
+
+native = replace(corrected, name="native", pooling="mean", n_features=None)
+if "fig_audit_width" in figures and "hidden_dim" in axes:
+    wide = models.sweep_cells(study.profile, ["hidden_dim"])
+    chosen = {cell: trained[cell] for cell in wide + models.untrained_controls(wide)}
+    both = pd.concat([table, scores(study, video.tokens, series, chosen, {}, native)])
+    results["scores"] = table = both.reset_index(drop=True)
+    shown = (table, study.profile, study.simulated)
+    keep("fig_audit_width", fig_audit_width(*shown), caption_audit_width(*shown))
+
+# %% [markdown]
+# *What to see:* trained minus untrained at the same width is what was learned; the rest is width.
+# *What it does not show:* widths beyond these.
+#
+# ## 16 bit, and the noise from run to run
+
+# %%
+from cobe.report.audit.noise import caption_audit_noise, fig_audit_noise
+
+if "fig_audit_noise" in figures:
+    shown = (table, losses, arms, study.profile, study.simulated)
+    keep("fig_audit_noise", fig_audit_noise(*shown), caption_audit_noise(*shown))
+
+# %% [markdown]
+# *What to see:* whether the difference between precisions is larger than the difference between two
+# seeds. *What it does not show:* rare failures of 16-bit training; so few seeds would miss them.
+#
+# ## Learned, and given
+#
+# Seven **bands** of features stand side by side in one banded ridge regression: the trained model, the
+# same model untrained, the codes of the VQ-VAE, pixels, low-level statistics, buttons, level and time.
+# What a band explains that all others together do not is its **unique variance**.
+
+# %%
+from cobe.report.audit.bands import bands_caption, fig_audit_bands
+from cobe.sweep.bands import band_table
+from cobe.sweep.features import model_features
+
+twin = base.untrained()
+pair = {"gpt": {base: trained[base]}, "untrained": {twin: trained[twin]}}
+of_pair = {
+    name: next(iter(model_features(study, video.tokens, item, corrected).values()))
+    for name, item in pair.items()
+}
+if "fig_audit_bands" in figures:
+    bands = results["bands"] = band_table(study, video.tokens, series, of_pair | controls)
+    print("band table (n_rows, n_columns):", bands.shape)
+    words = bands_caption(bands, truth, simulated=study.simulated)
+    keep("fig_audit_bands", fig_audit_bands(bands, truth, study.simulated), words)
+
+# %%
+from cobe.sweep.bands import band_winners
+
+if "fig_audit_bands" in figures and study.simulated:
+    print(band_winners(bands, truth).round(4).to_string(index=False))
+
+# %% [markdown]
+# *What to see:* which band owns which region, and whether the learned one owns any. *What it does not
+# show:* shared variance. Bands that carry the same information have little that is their own, even if
+# each predicts well alone (pale bars).
+#
+# ## Memorised, and general
+#
+# The paper's video model was trained on video of all sessions. If it memorised them, its features fit
+# these sessions better than new ones. Trained minus untrained is compared between sessions that the
+# video model has seen and has not seen, and between held-out runs and held-out levels.
+
+# %%
+from cobe.report.audit.generality import fig_audit_generality, generality_caption
+from cobe.sweep.generality import generality_table
+
+if "fig_audit_generality" in figures:
+    seen = {
+        name: next(
+            iter(model_features(study, video.tokens, item, corrected, "video_train").values())
+        )
+        for name, item in pair.items()
+    }
+    general = generality_table(study, video.tokens, series, of_pair, seen)
+    print("generality table (n_rows, n_columns):", general.shape)
+    words = generality_caption(general, simulated=study.simulated)
+    keep("fig_audit_generality", fig_audit_generality(general, study.simulated), words)
+
+# %% [markdown]
+# *What to see:* whether what training adds holds in sessions that the video model never saw. *What it
+# does not show:* another game, or another participant's brain.
+#
+# ## The ledger
+#
+# Claim by claim: what was claimed, what the authors' public outputs show, what our run shows under each
+# protocol, and a verdict on each. The published evidence is judged from published numbers only, ours
+# from the tables above only. It is meant as one would put it to a colleague.
+
+# %%
+from cobe.core.paths import build_dir
+from cobe.report.audit.ledger import CAPTION, ledger, long_form
+from cobe.report.save import save_table
+
+steps = folder / "table_throughput.csv"  # of notebook 08, a step of its own
+results["throughput"] = pd.read_csv(steps) if steps.is_file() else None
+complete = len(figures) == 8
+book = ledger(results, study.profile, study.simulated)
+if complete:
+    saved.append(save_table(long_form(book), "table_ledger", folder, CAPTION, made_by))
+    table.to_parquet(build_dir(profile) / "audit_scores.parquet")
+for row in book.itertuples():
+    print(f"{row.claimed}\n  published: {row.verdict_published}\n  here: {row.verdict_here}\n")
+
+# %%
+from cobe.report.manifest import build_manifest
+
+build_manifest(folder, saved, keep=True)
+print("figures and tables written:", [item.name for item in saved])
+
+# %% [markdown]
+# **Back to** [05 · the figures of the paper](05_paper_figures.ipynb), or on to
+# [06 · what to spend](06_compute_optimal.ipynb): model, video or scan time?

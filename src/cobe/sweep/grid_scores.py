@@ -1,0 +1,391 @@
+"""The grid against the brain, crossed with the scan time that the ridge is trained on.
+
+Each session of a participant is held out in turn. The ridge is trained on nested parts of the
+others: their runs are put in order, first the first run of every session, then the second of every
+session, and so on, and a level of so many hours takes the volumes from the beginning of that order,
+the last run perhaps not whole. A level of a single run chooses penalties over four parts of it with
+purged borders, as `cobe.encoding.evaluate` does. Penalties and the block that is read are chosen
+inside the training volumes of the level: with few hours they are chosen badly, too, as in a study
+that has no more.
+
+Scores are those that `cobe.encoding.evaluate` gives a held-out group: predictions and BOLD centred
+in each run, Pearson r over all volumes of the held-out session for each parcel, and the mean over
+parcels. At the level of all hours the two agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cobe.core.artifacts import Artifact
+from cobe.core.config import Profile, Protocol
+from cobe.core.errors import CobeError
+from cobe.core.timing import TR_S
+from cobe.encoding.align import MIN_COVERAGE, coverage
+from cobe.encoding.crossval import fit_folds, load, make_plan
+from cobe.encoding.delays import delayed_rows
+from cobe.encoding.folds import INNER_PARTS
+from cobe.encoding.stats import centre_in_segments
+from cobe.encoding.table import correlate
+from cobe.sweep.anywhere import make_anywhere
+from cobe.sweep.features import gpt_features, role_rows
+from cobe.sweep.grid import grid_losses, train_grid
+from cobe.sweep.grid_plan import GridCell
+from cobe.sweep.jobs import Job
+from cobe.sweep.models import cell_columns, load_tokens
+from cobe.sweep.pipeline import Pipeline, load_bold
+from cobe.sweep.scores import keys_by_subject, run_features
+
+# a piece of a level with fewer rows would be an inner fold that is mostly noise
+MIN_PIECE_ROWS = 20
+HELD_OUT, TRAINING = "held out", "training"
+
+
+@dataclass(frozen=True)
+class Level:
+    """What one fit is trained on.
+
+    Attributes
+    ----------
+    held_out : str
+        Session that is scored.
+    hours : float
+        Scan time asked for.
+    volumes : dict
+        (subject, session, run) to how many volumes from its start train, in order.
+    """
+
+    held_out: str
+    hours: float
+    volumes: dict[tuple, int]
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """The joint grid, trained and scored.
+
+    Attributes
+    ----------
+    losses : DataFrame
+        From `cobe.sweep.grid.grid_losses`.
+    scores : DataFrame
+        From `grid_scores`.
+    not_computed : DataFrame
+        Cells that the budget did not pay for, as `cobe.sweep.grid_plan.plan_table` lists them.
+    """
+
+    losses: pd.DataFrame
+    scores: pd.DataFrame
+    not_computed: pd.DataFrame
+
+
+def compute_grid(
+    pipeline: Pipeline,
+    tokenised: Artifact,
+    bold: dict[tuple, Artifact],
+    *,
+    budget_s: float | None = None,
+    budget_flop: float | None = None,
+    client=None,
+) -> GridResult:
+    """Check, train and score the grid; arguments as for `train_grid` and `grid_scores`.
+
+    Raises
+    ------
+    CobeError
+        What `train_grid` and `check_scan_hours` refuse, all before the first training.
+    """
+    _checked_series(pipeline.profile, tokenised, bold)
+    trained = train_grid(
+        pipeline, tokenised, budget_s=budget_s, budget_flop=budget_flop, client=client
+    )
+    scores = grid_scores(pipeline, tokenised, bold, trained.models, client=client)
+    return GridResult(grid_losses(trained.models), scores, trained.not_computed)
+
+
+def scan_levels(n_trs: dict[tuple, int], hours) -> list[Level]:
+    """Nested training sets of one participant, for every held-out session.
+
+    Parameters
+    ----------
+    n_trs : dict
+        (subject, session, run) to volumes; the runs of one participant.
+    hours : sequence of float
+        Levels of scan time.
+
+    Returns
+    -------
+    levels : list of Level
+
+    Raises
+    ------
+    CobeError
+        Fewer than two sessions, or a level that is longer than what is left without a session.
+    """
+    sessions = sorted({key[1] for key in n_trs})
+    subject = next(iter(n_trs))[0]
+    if len(sessions) < 2:
+        raise CobeError(
+            f"{subject}: one session with clips and BOLD for the ridge, {sessions[0]}, and none to "
+            "train on when it is held out; add sessions or leave the participant out"
+        )
+    levels = []
+    for held_out in sessions:
+        by_session = [
+            sorted(key for key in n_trs if key[1] == session)
+            for session in sessions
+            if session != held_out
+        ]
+        longest = max(map(len, by_session))
+        order = [runs[i] for i in range(longest) for runs in by_session if i < len(runs)]
+        there = sum(n_trs[key] for key in order)
+        for level in sorted(hours):
+            wanted = int(level * 3600 / TR_S + 1e-9)
+            if wanted > there:
+                raise CobeError(
+                    f"GridConfig.scan_hours: {level:g} h are {wanted} volumes, and {subject} has "
+                    f"{there} ({there * TR_S / 3600:.3g} h) in {len(order)} runs without {held_out}"
+                    "; lower the level, or leave the participant out"
+                )
+            volumes, left = {}, wanted
+            for key in order:
+                if left > 0:
+                    volumes[key] = min(left, n_trs[key])
+                    left -= volumes[key]
+            levels.append(Level(held_out, float(level), volumes))
+    return levels
+
+
+def check_scan_hours(
+    profile: Profile, clips: pd.DataFrame, n_trs: dict[tuple, int]
+) -> dict[str, list[Level]]:
+    """The levels of every participant, checked before anything is trained.
+
+    Parameters
+    ----------
+    profile : Profile
+        Its grid's hours and its protocol's delays.
+    clips : DataFrame
+        Target clips of the ridge's windows: subject, session, run, start_s, end_s.
+    n_trs : dict
+        (subject, session, run) to the volumes of every run with BOLD.
+
+    Returns
+    -------
+    levels : dict
+        Subject to its levels. A piece with fewer than `MIN_PIECE_ROWS` volumes that have clips at
+        all delays, such as the last one of a level, is left out.
+
+    Raises
+    ------
+    CobeError
+        No hours, hours that a participant does not have, no participant, or so few that penalties
+        cannot be chosen.
+    """
+    if not profile.grid.scan_hours:
+        raise CobeError("GridConfig.scan_hours: empty; give at least one level")
+    delays = profile.protocol.delays_tr
+    found = {}
+    for subject, keys in keys_by_subject(clips, n_trs).items():
+        rows = {key: _usable_rows(clips, key, n_trs[key], delays) for key in keys}
+        levels = scan_levels({key: n_trs[key] for key in keys}, profile.grid.scan_hours)
+        found[subject] = [_checked(level, subject, rows, max(delays)) for level in levels]
+    if not found:
+        raise CobeError("grid: no run has both clips and BOLD; see the inventory for why")
+    return found
+
+
+def _usable_rows(clips: pd.DataFrame, key: tuple, n_trs: int, delays) -> np.ndarray:
+    """Volumes of a run whose delayed volumes are all covered by clips, ascending."""
+    here = (clips[["subject", "session", "run"]] == list(key)).all(axis=1)
+    start_s, end_s = clips.start_s[here].to_numpy(), clips.end_s[here].to_numpy()
+    return np.asarray(
+        delayed_rows(coverage(start_s, end_s, n_trs, TR_S) >= MIN_COVERAGE - 1e-9, delays)
+    )
+
+
+def _checked(level: Level, subject: str, rows: dict, purge_trs: int) -> Level:
+    """The level without pieces that are too short; CobeError if too little is left."""
+    n_rows = {key: int((rows[key] < n).sum()) for key, n in level.volumes.items()}
+    kept = {key: n for key, n in level.volumes.items() if n_rows[key] >= MIN_PIECE_ROWS}
+    total = sum(n_rows[key] for key in kept)
+    if not kept or (len(kept) == 1 and total // INNER_PARTS <= purge_trs + 1):
+        raise CobeError(
+            f"GridConfig.scan_hours: {level.hours:g} h of {subject} without {level.held_out} are "
+            f"{total} usable volumes, too few to choose a penalty in; raise the level"
+        )
+    return Level(level.held_out, level.hours, kept)
+
+
+def score_levels(
+    features: dict[str, np.ndarray],
+    clips: pd.DataFrame,
+    bold: dict[tuple, np.ndarray],
+    levels: dict[str, list[Level]],
+    protocol: Protocol,
+) -> pd.DataFrame:
+    """Score one model at every level of scan hours.
+
+    Parameters
+    ----------
+    features : dict
+        Block to float32 (n_windows, n_features), one row per row of `clips`.
+    clips : DataFrame
+        Target clips of the windows.
+    bold : dict
+        (subject, session, run) to float32 (n_trs, n_parcels).
+    levels : dict
+        From `check_scan_hours`.
+    protocol : Protocol
+        Delays and penalties.
+
+    Returns
+    -------
+    scores : DataFrame
+        One row per participant, held-out session and level: subject, held_out, scan_hours (asked
+        for), n_train_trs (volumes that trained: with BOLD, and clips at all delays), n_test_trs, r
+        (mean over parcels), n_parcels (that have a score), n_alpha_edge (parcels whose penalty is
+        at an edge of the grid), block (chosen inside the training volumes).
+    """
+    plan = make_plan(
+        delays_tr=protocol.delays_tr,
+        alphas=protocol.alphas,
+        relative_alphas=protocol.relative_alphas,
+        alpha_per_target=protocol.alpha_per_target,
+    )
+    rows = []
+    for subject, own in levels.items():
+        keys = keys_by_subject(clips, bold)[subject]
+        runs_x = {
+            str(block): {key: run_features(values, clips, key, len(bold[key])) for key in keys}
+            for block, values in features.items()
+        }
+        for level in own:
+            scored = _score_level(level, runs_x, bold, keys, plan)
+            rows.append({"subject": subject, "held_out": level.held_out} | scored)
+    return pd.DataFrame(rows)
+
+
+def _score_level(level: Level, runs_x: dict, bold: dict, keys: list[tuple], plan) -> dict:
+    held = [key for key in keys if key[1] == level.held_out]
+    used = held + list(level.volumes)
+    groups = [HELD_OUT] * len(held)
+    for key, n in level.volumes.items():
+        labels = np.full(len(bold[key]), None, object)
+        labels[:n] = TRAINING
+        groups.append(labels)
+    readouts = {block: [runs[key] for key in used] for block, runs in runs_x.items()}
+    data = load(readouts, [bold[key] for key in used], groups, plan)
+    fit = next(fit_folds(data, plan))  # the first fold holds out the first label
+    test = fit.fold.test
+    segment = data.split.segment[test]
+    y = centre_in_segments(data.y.cpu().numpy()[test], segment)
+    y[:, data.missing] = np.nan
+    r = correlate(centre_in_segments(fit.predicted, segment), y)[0]
+    there = np.isfinite(r)
+    return {
+        "scan_hours": level.hours,
+        "n_train_trs": len(fit.fold.train),
+        "n_test_trs": len(test),
+        "r": float(r[there].mean()) if there.any() else np.nan,
+        "n_parcels": int(there.sum()),
+        "n_alpha_edge": int((fit.low | fit.high).sum()),
+        "block": int(fit.readout),
+    }
+
+
+def grid_scores(
+    pipeline: Pipeline,
+    tokenised: Artifact,
+    bold: dict[tuple, Artifact],
+    models: dict[GridCell, Artifact],
+    *,
+    client=None,
+) -> pd.DataFrame:
+    """Score every model of the grid at every level of scan hours; what is there is reused.
+
+    Features are the principal components of each block, as many as the protocol gives every model,
+    fitted on windows that trained the video model, the same for all cells.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Its profile's grid and protocol, and the store.
+    tokenised : Artifact
+        Tokens of all clips.
+    bold : dict
+        (subject, session, run) to the parcel series of every run.
+    models : dict
+        `cobe.sweep.grid.GridModels.models`.
+    client : distributed.Client or None
+        Score on its workers; None: in processes of this machine.
+
+    Returns
+    -------
+    scores : DataFrame
+        One row per cell, participant, held-out session and level of scan hours. Columns: cell,
+        n_frames, hidden, n_layers, n_heads, precision, scheme, seed, n_steps (untrained: n_frames
+        and n_steps 0); kind ("grid", "anchor", "isoflop", "untrained"), slice_flop, trained (bool);
+        subject, held_out, scan_hours, n_train_trs, n_test_trs, r, n_parcels, n_alpha_edge, block as
+        `score_levels` gives them.
+
+    Raises
+    ------
+    CobeError
+        What `check_scan_hours` refuses.
+    """
+    profile = pipeline.profile
+    ridge = _checked_series(profile, tokenised, bold)
+    series = {f"bold {key}": item for key, item in ridge.items()}
+    hours = profile.grid.scan_hours
+    jobs = [
+        Job(
+            f"grid_scores/{one.cell.name}",
+            _write_scores,
+            (item, tokenised, ridge, profile),
+            params={"protocol": profile.protocol, "scan_hours": hours},
+            inputs={"model": item, "tokens": tokenised} | series,
+            code=("cobe.sweep.grid_scores",),
+            suffix=".parquet",
+        )
+        for one, item in models.items()
+    ]
+    made = make_anywhere(pipeline.store, jobs, "scoring the grid", "model", client)
+    tables = [
+        pd.read_parquet(item.path).assign(
+            **cell_columns(one.cell),
+            kind=one.kind,
+            slice_flop=np.nan if one.slice_flop is None else one.slice_flop,
+            trained=one.cell.trained,
+        )
+        for one, item in zip(models, made, strict=True)
+    ]
+    table = pd.concat(tables, ignore_index=True)
+    first = [*cell_columns(next(iter(models)).cell), "kind", "slice_flop", "trained"]
+    return table[first + [name for name in table.columns if name not in first]]
+
+
+def _checked_series(profile: Profile, tokenised: Artifact, bold: dict) -> dict[tuple, Artifact]:
+    """The series of the ridge's runs; CobeError if the grid's hours cannot be had of them."""
+    data = load_tokens(tokenised)
+    clips = data.clips.loc[role_rows(data)]
+    ridge = {key: bold[key] for keys in keys_by_subject(clips, bold).values() for key in keys}
+    check_scan_hours(profile, clips, {key: len(load_bold(item)) for key, item in ridge.items()})
+    return ridge
+
+
+def _write_scores(
+    path: Path, model: Artifact, tokenised: Artifact, bold: dict[tuple, Artifact], profile: Profile
+) -> None:
+    torch.set_num_threads(1)
+    data = load_tokens(tokenised)
+    clips = data.clips.loc[role_rows(data)]
+    series = {key: load_bold(item) for key, item in bold.items()}
+    levels = check_scan_hours(profile, clips, {key: len(y) for key, y in series.items()})
+    features = gpt_features(model.path, data, profile.protocol)
+    score_levels(features, clips, series, levels, profile.protocol).to_parquet(path)
