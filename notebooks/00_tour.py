@@ -88,12 +88,13 @@ frame_strip(clips[0], title="one clip")
 
 # %%
 from cobe.sweep import models
+from cobe.sweep.cells import load_tokens
 from cobe.video.vqvae import VQVAE
 
 roles = stages.video_roles(smoke, dataset)
 vqvae_artifact = models.vqvae(smoke, frame_stores, roles)
 token_artifact = models.tokens(smoke, frame_stores, roles, vqvae_artifact)
-tokens = models.load_tokens(token_artifact)
+tokens = load_tokens(token_artifact)
 vqvae = VQVAE.load(vqvae_artifact.path)
 
 print("tokens   (n_clips, time, height, width):", tokens.codes.shape, tokens.codes.dtype)

@@ -34,6 +34,7 @@ data = ""
 # %%
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import load_tokens
 
 study = stages.open_pipeline(profile, data)
 dataset = stages.inventory(study)
@@ -108,7 +109,7 @@ predicted_frames({"original": clips, "rebuilt": rebuilt}, simulated=study.simula
 
 # %%
 token_artifact = models.tokens(study, frame_stores, roles, trained)
-tokens = models.load_tokens(token_artifact)
+tokens = load_tokens(token_artifact)
 used = np.bincount(tokens.codes.reshape(-1), minlength=cfg.n_codes)
 share = used / used.sum()
 perplexity = np.exp(-(share[share > 0] * np.log(share[share > 0])).sum())

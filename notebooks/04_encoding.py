@@ -28,10 +28,11 @@ axes = ["data_size", "hidden_dim", "n_layers", "n_heads", "precision"]
 # %%
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import load_tokens
 
 study = stages.open_pipeline(profile, data)
 video = models.video_stages(study)
-tokens = models.load_tokens(video.tokens)
+tokens = load_tokens(video.tokens)
 trained = models.train_cells(study, video.tokens, models.paper_cells(study.profile, axes))
 series = stages.parcel_bold(study, video.dataset)
 

@@ -40,6 +40,7 @@ figures = [
 # %%
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import clip_pixels, load_tokens
 from cobe.sweep.features import control_features
 from cobe.sweep.scores import paper_scores
 from cobe.sweep.tables import loss_table, size_table, stage_timings
@@ -176,13 +177,13 @@ from cobe.video.gpt import load_gpt
 from cobe.video.vqvae import VQVAE
 
 if "fig6_predicted_frames" in figures:
-    tokens = models.load_tokens(video.tokens)
+    tokens = load_tokens(video.tokens)
     rows = tokens.windows_with_role("video_val")
     rows = rows[np.linspace(0, len(rows) - 1, 6).astype(int)[1:-1]]
     model = load_gpt(trained[study.profile.base].path, study.profile.base)
     codes = predict_next(model, tokens.codes, tokens.codebook, rows, top_k=1)
     predicted = VQVAE.load(video.vqvae.path).decode(codes)
-    context, true_next = (models.clip_pixels(tokens, video.frames, r) for r in (rows - 1, rows))
+    context, true_next = (clip_pixels(tokens, video.frames, r) for r in (rows - 1, rows))
     figure = fig6_predicted_frames(context, true_next, predicted, simulated=study.simulated)
     note = "Four clips spread evenly over the validation windows; likeliest token at each step."
     words = caption("fig6_predicted_frames", study.profile, simulated=study.simulated, note=note)
@@ -204,7 +205,7 @@ from cobe.video.generate import psnr_db, score_predictions
 
 if "fig6_predicted_frames" in figures:
     rows = tokens.windows_with_role("video_val")[::4]
-    clips = models.clip_pixels(tokens, video.frames, rows)
+    clips = clip_pixels(tokens, video.frames, rows)
     decoder = VQVAE.load(video.vqvae.path)
     scored, _ = score_predictions(model, decoder, tokens.codes, rows, clips, top_k=1)
     means = scored.groupby("prediction", sort=False)[["token_accuracy", "mse"]].mean()

@@ -44,11 +44,12 @@ figures = [
 # %%
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import load_tokens
 
 study = stages.open_pipeline(profile, data)
 corrected, published = study.profile.protocol, study.profile.published
 video = models.video_stages(study)
-tokens = models.load_tokens(video.tokens)
+tokens = load_tokens(video.tokens)
 axes = [axis.name for axis in study.profile.axes]
 trained = models.train_cells(study, video.tokens, models.paper_cells(study.profile, axes))
 series = stages.parcel_bold(study, video.dataset)

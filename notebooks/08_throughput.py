@@ -30,6 +30,7 @@ most_steps = 1000
 # %%
 from cobe.sweep import models, recipes
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import load_tokens, untrained_gpt
 
 study = stages.open_pipeline(profile, data)
 video = models.video_stages(study)
@@ -50,11 +51,11 @@ from cobe.video.flops import gpt_flops, six_nd, total_flops
 from cobe.video.gpt import count_parameters
 
 base, train = study.profile.base, study.profile.train
-tokens = models.load_tokens(video.tokens)
+tokens = load_tokens(video.tokens)
 flops = gpt_flops(base, *tokens.codebook.shape, tokens.codes.shape[1:], train.batch_size)
 print((flops.set_index("part") / 1e6).round(1).to_string(), "\n(million FLOP per step)")
 
-n_parameters = count_parameters(models.untrained_gpt(base, tokens))["total"]
+n_parameters = count_parameters(untrained_gpt(base, tokens))["total"]
 n_tokens = train.batch_size * tokens.codes[0].size
 print(f"counted by part: {total_flops(flops) / 1e9:.2f} GFLOP a step")
 print(f"6 N D          : {six_nd(n_parameters, n_tokens) / 1e9:.2f} GFLOP a step")

@@ -1,5 +1,7 @@
 """The cells and features of the comparisons: one thing differs at a time, and it is said."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -141,3 +143,11 @@ def test_matched_features_are_components_of_the_training_windows_only(tmp_path):
     expected = PCA(5, svd_solver="full").fit(train).transform(test)
     overlap = np.abs(np.corrcoef(found.T, expected.T)[:5, 5:].diagonal())
     np.testing.assert_allclose(overlap, 1, atol=1e-4)
+
+
+def test_trained_models_do_not_depend_on_how_they_are_scored():
+    """Their keys see the code from `cobe.sweep.cells` upwards: a new ridge retrains none."""
+    code = "import sys, cobe.sweep.cells; print(*[m for m in sys.modules if m.startswith('cobe.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    rooms = {name.split(".")[1] for name in done.stdout.split()}
+    assert rooms == {"core", "stimulus", "video", "sweep"}

@@ -23,10 +23,10 @@ from cobe.core.cluster import ClusterConfig, cluster_client
 from cobe.core.errors import CobeError
 from cobe.core.profiles import PROFILES
 from cobe.sweep.anywhere import make_anywhere
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.grid import check_frames, grid_losses, measured_rate, train_grid
 from cobe.sweep.grid_plan import grid_cells, plan_table, within_budget
 from cobe.sweep.jobs import Job
-from cobe.sweep.models import load_tokens
 from cobe.video.flops import train_flops
 from cobe.video.gpt import build_gpt
 from cobe.video.windows import subset

@@ -15,6 +15,7 @@ from cobe.core.artifacts import external
 from cobe.core.errors import CobeError
 from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.grid import train_grid
 from cobe.sweep.grid_plan import plan_table
 from cobe.sweep.grid_scores import (
@@ -24,7 +25,6 @@ from cobe.sweep.grid_scores import (
     scan_levels,
     score_levels,
 )
-from cobe.sweep.models import load_tokens
 from cobe.sweep.scores import run_features
 from tiny_grid import GRID, PROFILE, pipeline
 

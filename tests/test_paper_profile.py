@@ -34,6 +34,7 @@ from cobe.stimulus.frames import open_frames
 from cobe.stimulus.playback import play
 from cobe.sweep import features, models, scores, targets
 from cobe.sweep import pipeline as stages
+from cobe.sweep.cells import load_tokens
 from real_tree import write_timeseries
 
 EMBEDDED = "Airstriker-Genesis-v0"
@@ -188,7 +189,7 @@ def test_the_whole_path_from_key_logs_to_scores(real, open_tiny):
     run = stages.usable_runs(dataset)[1]
     np.testing.assert_array_equal(stages.load_bold(series[run.key]), parcel_series(run, atlas)[0])
 
-    tokens = models.load_tokens(video.tokens)
+    tokens = load_tokens(video.tokens)
     assert set(tokens.clips.session) == set(SESSIONS[:3])
     cells = models.paper_cells(study.profile, ["hidden_dim"])
     trained = models.train_cells(study, video.tokens, cells)

@@ -15,9 +15,10 @@ from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
 from cobe.core.profiles import PROFILES
 from cobe.core.timing import TR_S
-from cobe.sweep import jobs, models, scores
+from cobe.sweep import jobs, scores
 from cobe.sweep import pipeline as stages
 from cobe.sweep.jobs import Job, make_all
+from cobe.video import clips as video_clips
 
 PLAYS = (Play("1-0"), Play("4-1", 15.0), Play("5-0", 12.0))
 
@@ -189,16 +190,16 @@ def test_spread_clips_and_sampler_stay_inside_their_stores():
             return np.zeros((len(starts), 16, 2, 2, 3), np.uint8)
 
     stores = [Fake(64), Fake(200), Fake(1000)]
-    assert models.spread_clips(stores, 12).shape[0] == 12
-    sample = models._clip_sampler(stores)
+    assert video_clips.spread_clips(stores, 12).shape[0] == 12
+    sample = video_clips.clip_sampler(stores)
     assert sample(np.random.default_rng(0), 500).shape[0] == 500
     for store in stores:
         assert min(store.asked) >= 0 and max(store.asked) <= store.shape[0] - 64
     assert stores[0].asked.count(0) >= 1
     with pytest.raises(CobeError, match="shorter than one clip"):
-        models._clip_sampler([Fake(63)])
+        video_clips.clip_sampler([Fake(63)])
     many = [Fake(63), *(Fake(164) for _ in range(50))]  # more of them than clips
-    assert len(models.spread_clips(many, 25)) == 25
+    assert len(video_clips.spread_clips(many, 25)) == 25
     starts = np.concatenate([store.asked for store in many])
     assert len(set(starts.tolist())) > 15  # not the first second of each
     assert many[0].asked == []

@@ -17,9 +17,9 @@ from cobe.core.timing import TR_S
 from cobe.encoding import Reduction, evaluate, unique_variance
 from cobe.encoding.controls import level_and_time
 from cobe.encoding.stats import paired_comparison
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, role_rows
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import load_tokens
 from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.protocols import protocol_options
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features

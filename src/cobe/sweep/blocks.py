@@ -9,9 +9,9 @@ import torch
 
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, role_rows
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import load_tokens
 from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.scores import SCORE_CODE, score_features
 

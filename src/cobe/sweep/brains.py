@@ -14,8 +14,8 @@ from cobe.core.seeds import rng_for
 from cobe.core.timing import TR_S
 from cobe.encoding import HRF
 from cobe.encoding.surrogates import slow_noise
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, role_rows
-from cobe.sweep.models import load_tokens
 from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 from cobe.sweep.trials import null_trials, planted_trials

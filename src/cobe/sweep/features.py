@@ -18,9 +18,11 @@ from cobe.encoding.controls import buttons, fit_pixel_pca, pixel_pca
 from cobe.stimulus.bk2 import read_bk2
 from cobe.stimulus.frames import open_frames
 from cobe.stimulus.lowlevel import clip_features
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import VideoStages, load_tokens, spread_clips
+from cobe.sweep.models import VideoStages
 from cobe.sweep.pipeline import Pipeline, repetition_keys, replayed, usable_runs
+from cobe.video.clips import spread_clips
 from cobe.video.features import block_states, code_embeddings
 from cobe.video.gpt import load_gpt
 from cobe.video.tokenset import TokenSet

@@ -30,9 +30,9 @@ from cobe.encoding import evaluate
 from cobe.encoding.delays import delayed_rows
 from cobe.encoding.splits import level_groups
 from cobe.encoding.stats import Comparison, paired_comparison
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, role_rows
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import load_tokens
 from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.protocols import protocol_options
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features

@@ -13,6 +13,7 @@ from cobe.core.errors import CobeError
 from cobe.core.parallel import n_workers
 from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.sweep.anywhere import make_anywhere
+from cobe.sweep.cells import load_tokens, write_cell
 from cobe.sweep.grid_plan import (
     ASSUMED_CPU,
     GridCell,
@@ -23,7 +24,7 @@ from cobe.sweep.grid_plan import (
     within_budget,
 )
 from cobe.sweep.jobs import Job
-from cobe.sweep.models import cell_columns, load_tokens, write_cell
+from cobe.sweep.models import cell_columns
 from cobe.sweep.pipeline import Pipeline
 from cobe.video.flops import gpt_flops, total_flops
 from cobe.video.gpt import count_parameters, load_gpt
@@ -114,7 +115,7 @@ def _job(profile: Profile, one: GridCell, tokenised: Artifact) -> Job:
         (one.cell, profile.grid.train, tokenised),
         params={"cell": one.cell, "train": cfg},
         inputs={"tokens": tokenised},
-        code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.models"),
+        code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.cells"),
         resumable=True,
     )
 

@@ -33,11 +33,12 @@ from cobe.encoding.folds import INNER_PARTS
 from cobe.encoding.stats import centre_in_segments
 from cobe.encoding.table import correlate
 from cobe.sweep.anywhere import make_anywhere
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import gpt_features, role_rows
 from cobe.sweep.grid import grid_losses, train_grid
 from cobe.sweep.grid_plan import GridCell
 from cobe.sweep.jobs import Job
-from cobe.sweep.models import cell_columns, load_tokens
+from cobe.sweep.models import cell_columns
 from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.scores import keys_by_subject, run_features
 

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import torch
-import transformers
 
 from cobe.brain.dataset import Dataset
 from cobe.core.artifacts import Artifact
-from cobe.core.config import Cell, Profile, Protocol, TrainConfig, axis_cells
+from cobe.core.config import Cell, Profile, Protocol, axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames
+from cobe.sweep.cells import write_cell, write_vqvae
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
 from cobe.video.device import default_precision
-from cobe.video.gpt import ConditionalGPT, build_gpt
-from cobe.video.recipe import PixelTokens
-from cobe.video.steplog import StepLog
 from cobe.video.tokens import clip_table, tokenize_stores
-from cobe.video.tokenset import TokenSet, open_token_set, write_token_set
-from cobe.video.train import train_gpt
+from cobe.video.tokenset import write_token_set
 from cobe.video.vqvae import VQVAE
-from cobe.video.vqvae_train import train_vqvae
-from cobe.video.windows import subset
-
-# a bar per saved model says nothing; the one over cells does
-transformers.utils.logging.disable_progress_bar()
 
 N_VAL_CLIPS = 128
 VQVAE_THREADS = 2
@@ -53,21 +41,10 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
     val_keys = repetition_keys(roles, "video_val")
 
     def write(path, checkpoint):
-        train = [open_frames(stores[key].path) for key in train_keys]
-        val_clips = spread_clips([open_frames(stores[key].path) for key in val_keys], N_VAL_CLIPS)
-        steps = StepLog()
-        model, log = train_vqvae(
-            cfg,
-            _clip_sampler(train),
-            val_clips,
-            checkpoint,
-            threads=VQVAE_THREADS,
-            precision=precision,
-            step_log=steps,
-        )
-        model.save(path)
-        steps.table().to_parquet(steps_path(path))
-        log.drop(columns="seconds", errors="ignore").to_parquet(path / "log.parquet")
+        train = [stores[key].path for key in train_keys]
+        val = [stores[key].path for key in val_keys]
+        settings = (N_VAL_CLIPS, VQVAE_THREADS, precision)
+        write_vqvae(path, checkpoint, cfg, train, val, *settings)
 
     keys = train_keys + val_keys
     return pipeline.store.make(
@@ -82,55 +59,9 @@ def vqvae(pipeline: Pipeline, stores: dict[tuple, Artifact], roles: pd.DataFrame
         },
         inputs={"/".join(map(str, key)): stores[key] for key in keys},
         write=write,
-        code=("cobe.video.vqvae_train", "cobe.sweep.models"),
+        code=("cobe.video.vqvae_train", "cobe.sweep.cells"),
         resumable=True,
     )
-
-
-class _FirstFrames:
-    """All possible first frames of clips in some repetitions, numbered through.
-
-    Raises
-    ------
-    CobeError
-        Every repetition is shorter than a clip.
-    """
-
-    def __init__(self, stores):
-        self.stores = stores
-        n_frames = np.array([store.shape[0] for store in stores], dtype=np.int64)
-        self.n_starts = np.maximum(n_frames - CLIP_SPAN_FRAMES + 1, 0)
-        self.edges = np.cumsum(self.n_starts)
-        if not self.n_starts.sum():
-            raise CobeError("replays: all are shorter than one clip (64 frames); add longer ones")
-
-    def clips(self, numbers: np.ndarray) -> np.ndarray:
-        """The clips that start there, for ascending numbers: uint8 (n, 16, height, width, 3)."""
-        which = np.searchsorted(self.edges, numbers, side="right")
-        starts = numbers - (self.edges - self.n_starts)[which]
-        return np.concatenate([self.stores[i].clips(starts[which == i]) for i in np.unique(which)])
-
-
-def _clip_sampler(stores):
-    """Clips drawn evenly over all possible first frames of all repetitions."""
-    places = _FirstFrames(stores)
-
-    def sample(rng: np.random.Generator, n_clips: int) -> np.ndarray:
-        drawn = np.sort(rng.integers(places.edges[-1], size=n_clips))
-        return places.clips(drawn)[rng.permutation(n_clips)]
-
-    return sample
-
-
-def spread_clips(stores, n_clips: int) -> np.ndarray:
-    """Clips spread evenly over all possible first frames of all repetitions.
-
-    Returns
-    -------
-    clips : uint8 (n_clips, 16, height, width, 3)
-    """
-    places = _FirstFrames(stores)
-    return places.clips(np.linspace(0, places.edges[-1] - 1, n_clips).astype(np.int64))
 
 
 def tokens(
@@ -166,11 +97,6 @@ def tokens(
         code=("cobe.video.tokens", "cobe.video.tokenset"),
         suffix=".safetensors",
     )
-
-
-def load_tokens(artifact: Artifact) -> TokenSet:
-    """The tokens, their clip table and the codebook."""
-    return open_token_set(artifact.path)
 
 
 @dataclass(frozen=True)
@@ -218,64 +144,6 @@ def _check_enough_video(profile: Profile, stores, roles: pd.DataFrame) -> None:
             f"video sessions hold {n_clips * CLIP_SPAN_FRAMES:,}; lower n_frames, or give the "
             "video model more sessions"
         )
-
-
-def write_cell(
-    path: Path,
-    checkpoint: Path,
-    cell: Cell,
-    cfg: TrainConfig,
-    tokenised: Artifact,
-    vqvae_trained: Artifact | None = None,
-    stores: dict[tuple, Artifact] | None = None,
-) -> None:
-    """Train one cell in a worker process; the VQ-VAE and frames are for ``tokens_once=False``.
-
-    A cell with steps of its own takes these in place of the settings'.
-    """
-    torch.set_num_threads(1)
-    cfg = replace(cfg, n_steps=cell.n_steps or cfg.n_steps)
-    data = load_tokens(tokenised)
-    if cell.trained:
-        clip_tokens = None
-        if not cfg.tokens_once:
-            encoder = VQVAE.load(vqvae_trained.path)
-            clip_tokens = PixelTokens(encoder, partial(clip_pixels, data, stores))
-        allowed = (data.clips.role == "video_train").to_numpy()
-        steps = StepLog()
-        model, log, _ = train_gpt(
-            cell,
-            cfg,
-            data.codes,
-            data.codebook,
-            subset(data.clips, cell.n_frames, cell.scheme, allowed=allowed),
-            data.windows_with_role("video_val"),
-            checkpoint,
-            clip_tokens=clip_tokens,
-            step_log=steps,
-        )
-        steps.table().to_parquet(steps_path(path))
-    else:
-        model, log = untrained_gpt(cell, data), pd.DataFrame()
-    model.save_pretrained(path)
-    log.to_parquet(path / "log.parquet")
-
-
-def steps_path(path: Path) -> Path:
-    """Where the log of every step lies: beside the model, whose bytes its timings must not change.
-
-    Parameters
-    ----------
-    path : Path
-        The model's folder, or the temporary one that it is written to.
-    """
-    return path.with_name(f"{path.name.removeprefix('.making-')}.steps.parquet")
-
-
-def untrained_gpt(cell: Cell, data: TokenSet) -> ConditionalGPT:
-    """The initial weights of a cell's shape."""
-    n_codes, code_dim = data.codebook.shape
-    return build_gpt(cell, n_codes, code_dim, data.codes.shape[1:])
 
 
 def sweep_cells(
@@ -347,7 +215,7 @@ def train_cells(pipeline: Pipeline, tokenised: Artifact, cells: list[Cell]) -> d
             (cell, cfg, tokenised),
             params={"cell": cell, "train": cfg if cell.trained else None},
             inputs={"tokens": tokenised},
-            code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.models"),
+            code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.cells"),
             resumable=True,
         )
         for cell in cells
@@ -369,12 +237,3 @@ def cell_columns(cell: Cell) -> dict:
         "seed": cell.seed,
         "n_steps": cell.n_steps,
     }
-
-
-def clip_pixels(data: TokenSet, stores: dict[tuple, Artifact], rows: np.ndarray) -> np.ndarray:
-    """The frames of some clips of the table: uint8 (n_rows, 16, height, width, 3)."""
-    made = []
-    for clip in data.clips.iloc[rows].itertuples():
-        store = open_frames(stores[clip.subject, clip.session, clip.run, clip.row].path)
-        made.append(store.clips([clip.clip * CLIP_SPAN_FRAMES])[0])
-    return np.stack(made)

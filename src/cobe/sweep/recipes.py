@@ -12,9 +12,10 @@ import torch
 from cobe.core.artifacts import Artifact, device
 from cobe.core.config import Cell, Profile, TrainConfig
 from cobe.core.profiles import get_profile
+from cobe.sweep.cells import write_cell
 from cobe.sweep.features import features_job
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import VideoStages, write_cell
+from cobe.sweep.models import VideoStages
 from cobe.sweep.pipeline import Pipeline
 from cobe.sweep.scores import score_sources
 from cobe.video.device import precisions
@@ -144,7 +145,7 @@ def train_recipes(pipeline: Pipeline, video: VideoStages, n_steps: int) -> dict[
                 (cell, cfg, video.tokens, video.vqvae, video.frames),
                 params={"cell": cell, "train": cfg},
                 inputs={"tokens": video.tokens} | sources,
-                code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.models"),
+                code=("cobe.video.train", "cobe.video.windows", "cobe.sweep.cells"),
                 resumable=True,
             )
         )

@@ -16,9 +16,10 @@ from cobe.core.config import Cell, Protocol
 from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
 from cobe.encoding.align import clips_to_trs
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, role_rows
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.models import load_tokens, sweep_cells, untrained_controls
+from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, usable_runs
 from cobe.sweep.protocols import protocol_options
 
