@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from cobe.core.config import axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.profiles import PROFILES
-from cobe.sweep import arms, features, models
+from cobe.sweep import arms, brains, features, models, pipeline
 from cobe.video.gpt import build_gpt
 from cobe.video.tokens import clip_table
 from cobe.video.tokenset import TokenSet
@@ -151,3 +151,40 @@ def test_trained_models_do_not_depend_on_how_they_are_scored():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     rooms = {name.split(".")[1] for name in done.stdout.split()}
     assert rooms == {"core", "stimulus", "video", "sweep"}
+
+
+def test_the_published_list_is_by_subject_and_then_by_level():
+    """Levels cycle inside runs; the published list has all plays of a level one after the other."""
+    table = small_table()
+    levels = np.array(["1-0", "4-1", "5-0"])[(table.row + table.run) % 3]
+    table = table.assign(level=levels)
+    first = table[table.subject == "sub-0"].groupby("level").size()
+    rows = subset(table, 64 * int(first["1-0"]), "prefix")
+    chosen = table.iloc[np.union1d(rows, rows - 1)]
+    assert set(chosen.subject) == {"sub-0"} and set(chosen.level) == {"1-0"}
+    more = subset(table, 64 * (int(first["1-0"]) + 8), "prefix")
+    assert set(rows) <= set(more)
+    assert set(table.iloc[more].level) == {"1-0", "4-1"}
+
+
+def test_protocols_must_clean_bold_alike():
+    profile = PROFILES["quick"]
+    smoothed = replace(profile, published=replace(profile.published, smoothing_mm=8.0))
+    with pytest.raises(CobeError, match="smoothing_mm is None in corrected and 8.0 in as_publ"):
+        pipeline._check_cleaned_alike(smoothed)
+    pipeline._check_cleaned_alike(profile)
+
+
+def test_trials_take_whole_parcels_and_new_sets_in_every_draw():
+    rng = np.random.default_rng(0)
+    y = [rng.standard_normal((50, 6)) for _ in range(2)]
+    y[1][:, 2] = np.nan
+    few = brains._every(y, 5)
+    assert [run.shape for run in few] == [(50, 5)] * 2 and np.isfinite(few[1]).all()
+    with pytest.raises(CobeError, match="no parcel has a whole series"):
+        brains._every([run[:, 2:3] for run in y], 5)
+    sets = brains.SlowSets((("a", (3, 0.5, 0.1)), ("b", (4, 0.9, 0.0))), (50, 40))
+    first, again, other = sets(0), sets(0), sets(1)
+    assert [run.shape for run in first["b"]] == [(50, 4), (40, 4)]
+    np.testing.assert_array_equal(first["a"][0], again["a"][0])
+    assert abs(np.corrcoef(first["a"][0][:, 0], other["a"][0][:, 0])[0, 1]) < 0.9

@@ -288,7 +288,9 @@ def test_repeats_with_other_seeds_are_the_yardstick(step, direction):
     rows = axis_scores("hidden_dim", step) + noise
     found = measured.trend(results(rows, arms=arms), "corrected", "hidden_dim")
     assert found.direction == direction
-    assert found.repeated and "3 seeds of the base model differ by .004" in found.details
+    assert (
+        found.repeated and "may differ by .012 by their seeds alone" in found.details
+    )  # 4.303 * .002 * 2**.5
 
 
 def test_a_missing_participant_is_named_and_nothing_is_guessed():
@@ -422,7 +424,8 @@ def test_sixteen_bit_is_held_against_seeds():
     rows, arms = repeats(same)
     found = contrasts.precision(results(rows, arms=arms), "corrected")
     assert found.direction == SAME and "mean over 3 seeds" in found.text
-    assert "differ by .004" in found.details
+    # t(.975, 2) * .002 * (2 / 3) ** .5: each side is a mean over three seeds
+    assert "may differ by .007" in found.details
     worse = values | {("bf16", s): 0.25 for s in (0, 1, 2)}
     rows, arms = repeats(worse)
     assert contrasts.precision(results(rows, arms=arms), "corrected").direction == FALLS
@@ -491,13 +494,15 @@ def test_the_null_brain():
             "r": [0.2 + 0.01 * k for k in range(20)] + [0.001 * (-1) ** k for k in range(20)],
             "n_found": [3] * 20 + [0] * 19 + [1],
         }
-    )
+    ).assign(r_mean=0.05, r_max=0.3, chance_95=0.25, fewest_findable=1, n_parcels=20)
     orders = pd.DataFrame(
         {"protocol": "corrected", "recovered": [True, False], "right_winner": [True, True]}
     )
     mine = results(null_trials=trials, orders=orders)
     leaky = contrasts.null_brain(mine, "as_published")
     assert leaky.direction == RISES and "above 0 in 20 of 20 draws" in leaky.text
+    assert "mean over parcels +.050" in leaky.details
+    assert "above its own chance level in 14 of 20 draws" in leaky.details
     clean = contrasts.null_brain(mine, "corrected")
     assert clean.direction == SAME and "pass correction in 1 draws" in clean.text
     assert "found in 1 of 2 draws, the strongest in 2" in clean.details

@@ -9,7 +9,7 @@ import pytest
 from cobe.core.errors import CobeError
 from cobe.core.profiles import get_profile
 from cobe.encoding import RandomVolumes, evaluate
-from cobe.sweep.protocols import protocol_options
+from cobe.sweep.protocols import holdout_of, protocol_options
 
 Key = namedtuple("Key", "subject session run")
 RUNS = [Key("sub-01", f"ses-00{s}", r) for s in (2, 3, 4) for r in (1, 2)]
@@ -48,3 +48,14 @@ def test_runs_of_several_subjects_and_of_none_are_refused():
             protocol_options(protocol, [*RUNS, Key("sub-02", "ses-002", 1)])
         with pytest.raises(CobeError):
             protocol_options(protocol, [])
+
+
+def test_runs_are_held_out_of_a_participant_with_one_session():
+    profile = get_profile("quick")
+    runs = [Key("sub-01", "ses-001", run) for run in (1, 2, 3)]
+    options = protocol_options(profile.protocol, runs)
+    assert len(set(options["groups"])) == 3
+    assert holdout_of(profile.protocol, runs) == "run"
+    two = [*runs, Key("sub-01", "ses-002", 1)]
+    assert holdout_of(profile.protocol, two) == "session"
+    assert holdout_of(profile.published, runs) == "volumes"

@@ -85,7 +85,8 @@ class Protocol:
         ``"residual"``: the output of the block; ``"mlp"``: its MLP branch before it is added.
     pooling : str
         How a clip's tokens become one vector: ``"mean"`` over all tokens, or ``"pca"``: principal
-        components of all tokens, fitted on clips that trained the video model.
+        components of all tokens, fitted on the video model's training sessions (for every cell on
+        all of them).
     n_features : int or None
         Features of every model, whatever its width; None: as many as the pooling gives.
     delays_tr : tuple of int

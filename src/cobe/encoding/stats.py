@@ -6,6 +6,7 @@ whole blocks of a run, p-values are ``(1 + b) / (1 + B)`` (Phipson and Smyth 201
 10.2202/1544-6115.1585).
 """
 
+import math
 from dataclasses import dataclass
 from itertools import product
 
@@ -365,3 +366,23 @@ def paired_comparison(
     low, high = np.quantile(d[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
     smallest = 2 / 2**n if exact else 1 / (1 + n_permutations)
     return Comparison(float(d.mean()), float(p), float(low), float(high), n, smallest, exact)
+
+
+def fewest_findable(n_parcels, n_permutations, q=0.05):
+    """Parcels that must all reach the smallest possible p before the FDR finds any of them.
+
+    The smallest p-value of B permutations is 1 / (1 + B); k parcels that reach it have the
+    Benjamini-Hochberg q-value n_parcels / (k (1 + B)).
+
+    Parameters
+    ----------
+    n_parcels, n_permutations : int
+    q : float
+        False discovery rate.
+
+    Returns
+    -------
+    k : int
+        1 if a single parcel can be found.
+    """
+    return math.ceil(n_parcels / (q * (1 + n_permutations)) - 1e-9)

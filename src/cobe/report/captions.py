@@ -6,6 +6,7 @@ import pandas as pd
 
 from cobe.core.config import Axis, Profile, Protocol, axis_cells
 from cobe.core.errors import CobeError
+from cobe.encoding.stats import fewest_findable
 from cobe.report import style
 from cobe.report.controls import controls_sentence
 from cobe.report.manifest import FIGURE_AXES
@@ -226,12 +227,13 @@ def _as_published_words(profile: Profile, axis: Axis, table: pd.DataFrame) -> st
 def _maps_words(profile: Profile, axis: Axis, scores) -> list[str]:
     subjects = subjects_of(scores, profile)
     scores = of_protocol(scores, profile.protocol)
-    counts = []
+    counts, n_parcels = [], 0
     for subject in subjects:
         per_level = []
         for cell, level in zip(axis_cells(profile, axis), axis.levels, strict=True):
             rows = parcel_rows(scores, cell.name, subject)
             if len(rows):
+                n_parcels = len(rows)
                 survive = int((rows["q"] <= Q_SURVIVES).sum())
                 per_level.append(f"{style.level_text(level)}: {survive} of {len(rows)}")
         counts.append(f"{subject} {', '.join(per_level) or style.NOT_COMPUTED}")
@@ -241,9 +243,19 @@ def _maps_words(profile: Profile, axis: Axis, scores) -> list[str]:
         f" by {axis.label}; one colour scale for all maps, r from 0 to {style.r_text(top)} (the "
         "largest significant r of the figure, rounded up). "
         f"Grey: q > {Q_SURVIVES} (one-sided block permutation test, false discovery rate over "
-        "parcels); pale: no parcel, or the medial wall. Parcels that survive:",
+        f"parcels{_resolution(profile, n_parcels)}); pale: no parcel, or the medial wall. Parcels "
+        "that survive:",
         "; ".join(counts) + ".",
     ]
+
+
+def _resolution(profile: Profile, n_parcels: int) -> str:
+    """Say it where so few permutations cannot find a single parcel among all."""
+    n_permutations = profile.protocol.n_permutations
+    fewest = fewest_findable(n_parcels, n_permutations) if n_parcels and n_permutations else 1
+    if fewest == 1:
+        return ""
+    return f"; with {n_permutations:,} permutations none is found unless {fewest} reach the least p"
 
 
 def _controls_words(profile: Profile, scores) -> list[str]:

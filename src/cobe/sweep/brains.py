@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
+from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
 from cobe.core.timing import TR_S
 from cobe.encoding import HRF
@@ -20,11 +21,12 @@ from cobe.sweep.pipeline import Pipeline, load_bold
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 from cobe.sweep.trials import null_trials, planted_trials
 
-# A draw costs in proportion to all of these; none of them favours a protocol.
-N_NULL_FEATURES = 24
-N_NULL_PARCELS, N_PLANTED_PARCELS = 60, 20
+# A draw costs in proportion to all of these, and what a null brain gives depends on them: fewer
+# features and parcels make its maximum smaller. So few parcels can each be found by themselves with
+# so many permutations (`cobe.encoding.stats.fewest_findable` is 1).
+N_NULL_FEATURES, N_NULL_PARCELS, N_NULL_PERMUTATIONS = 24, 20, 400
+N_PLANTED_PARCELS, N_PLANTED_PERMUTATIONS = 20, 100
 PLANTED_HRF_S = 12.0
-N_PERMUTATIONS = 100
 TRIAL_CODE = (
     "cobe.sweep.trials",
     "cobe.sweep.protocols",
@@ -57,7 +59,7 @@ def null_brain(
         `cobe.sweep.trials.null_trials`. Each protocol reads the last of the blocks that it may
         read, and the first `N_NULL_FEATURES` features of it.
     """
-    profile = pipeline.profile
+    profile, protocols = pipeline.profile, cheaper(pipeline, N_NULL_PERMUTATIONS)
     base = {profile.base: models[profile.base]}
     read = {
         protocol.name: model_features(pipeline, tokenised, base, protocol)[profile.base]
@@ -69,10 +71,11 @@ def null_brain(
         features = {name: list(load_features(item).values())[-1] for name, item in read.items()}
         x = {name: on_volumes(values[:, :N_NULL_FEATURES]) for name, values in features.items()}
         few = _every(y, N_NULL_PARCELS)
-        trials = null_trials(x, few, runs, cheaper(pipeline), n_draws=n_draws)
+        trials = null_trials(x, few, runs, protocols, n_draws=n_draws)
         trials.assign(subject=runs[0].subject).to_parquet(path)
 
     params = {"n_draws": n_draws, "n_features": N_NULL_FEATURES, "n_parcels": N_NULL_PARCELS}
+    params["protocols"] = protocols
     return _kept(pipeline, "null-brain", params, tokenised, bold, read, write)
 
 
@@ -103,35 +106,58 @@ def planted_brain(
         `cobe.sweep.trials.planted_trials`.
     """
 
+    protocols = cheaper(pipeline, N_PLANTED_PERMUTATIONS)
+
     def write(path: Path):
         runs, _, y = _one_participant(tokenised, bold)
-        x = {
-            name: [
-                slow_noise(rng_for(0, "planted set", name, *run), len(of_run), n_features, lag_one)
-                for run, of_run in zip(runs, y, strict=True)
-            ]
-            for name, (n_features, lag_one, _) in sets.items()
-        }
+        x = SlowSets(tuple(sets.items()), tuple(len(of_run) for of_run in y))
         shares = {name: share for name, (_, _, share) in sets.items()}
         few, hrf = _every(y, N_PLANTED_PARCELS), HRF(TR_S, span_s=PLANTED_HRF_S)
-        trials = planted_trials(x, shares, few, runs, cheaper(pipeline), hrf=hrf, n_draws=n_draws)
+        trials = planted_trials(x, shares, few, runs, protocols, hrf=hrf, n_draws=n_draws)
         trials.assign(subject=runs[0].subject).to_parquet(path)
 
     params = {"n_draws": n_draws, "sets": sets, "n_parcels": N_PLANTED_PARCELS}
+    params["protocols"] = protocols
     return _kept(pipeline, "planted-brain", params, tokenised, bold, {}, write)
 
 
 def _every(y: list[np.ndarray], n_parcels: int) -> list[np.ndarray]:
-    """So many parcels, spread evenly over all."""
-    n_all = y[0].shape[1]
-    chosen = np.linspace(0, n_all - 1, min(n_parcels, n_all)).astype(int)
+    """So many parcels, spread evenly over those with a series in every run."""
+    whole = np.flatnonzero(np.all([np.isfinite(of_run).all(axis=0) for of_run in y], axis=0))
+    if not len(whole):
+        raise CobeError("trials: no parcel has a whole series in every run of the participant")
+    chosen = whole[np.linspace(0, len(whole) - 1, min(n_parcels, len(whole))).astype(int)]
     return [of_run[:, chosen] for of_run in y]
 
 
-def cheaper(pipeline: Pipeline) -> list[Protocol]:
+@dataclass(frozen=True)
+class SlowSets:
+    """Feature sets of noise, others in every draw.
+
+    Attributes
+    ----------
+    sets : tuple of (str, (int, float, float))
+        Name to number of features, correlation of neighbouring volumes, and share.
+    lengths : tuple of int
+        Volumes of every run.
+    """
+
+    sets: tuple
+    lengths: tuple[int, ...]
+
+    def __call__(self, draw: int) -> dict[str, list[np.ndarray]]:
+        """The sets of one draw, by name: one (n_trs, n_features) array per run."""
+        made = {}
+        for name, (n_features, lag_one, _) in self.sets:
+            rng = rng_for(0, "planted set", name, draw)
+            made[name] = [slow_noise(rng, n, n_features, lag_one) for n in self.lengths]
+        return made
+
+
+def cheaper(pipeline: Pipeline, n_permutations: int) -> list[Protocol]:
     """Both protocols with fewer permutations: so many draws with all of them would take hours."""
     both = (pipeline.profile.published, pipeline.profile.protocol)
-    return [replace(p, n_permutations=N_PERMUTATIONS) for p in both]
+    return [replace(p, n_permutations=n_permutations) for p in both]
 
 
 def _one_participant(tokenised: Artifact, bold: dict[tuple, Artifact]):
@@ -150,7 +176,7 @@ def _one_participant(tokenised: Artifact, bold: dict[tuple, Artifact]):
 def _kept(pipeline, name, params, tokenised, bold, features, write) -> pd.DataFrame:
     made = pipeline.store.make(
         name,
-        params=params | {"protocols": cheaper(pipeline), "tr_s": TR_S},
+        params=params | {"tr_s": TR_S},
         inputs={"tokens": tokenised}
         | {f"features {key}": item for key, item in features.items()}
         | {f"bold {key}": item for key, item in bold.items()},

@@ -23,7 +23,8 @@ from cobe.video.clips import clip_sampler, spread_clips
 from cobe.video.gpt import ConditionalGPT, build_gpt
 from cobe.video.recipe import PixelTokens
 from cobe.video.steplog import StepLog
-from cobe.video.tokenset import TokenSet, open_token_set
+from cobe.video.tokens import clip_table, tokenize_stores
+from cobe.video.tokenset import TokenSet, open_token_set, write_token_set
 from cobe.video.train import train_gpt
 from cobe.video.vqvae import VQVAE
 from cobe.video.vqvae_train import train_vqvae
@@ -59,6 +60,23 @@ def write_vqvae(
     model.save(path)
     steps.table().to_parquet(steps_path(path))
     log.drop(columns="seconds", errors="ignore").to_parquet(path / "log.parquet")
+
+
+def write_tokens(
+    path: Path, roles: pd.DataFrame, stores: dict[tuple, Path], vqvae_folder: Path
+) -> None:
+    """Tokenise every clip of these frame stores, with the role of its repetition, into one file."""
+    rows = list(roles.itertuples(index=False))
+    paths = [stores[tuple(row[:4])] for row in rows]
+    table = clip_table(
+        (*row[:4], row.level, row.onset_s, open_frames(store).shape[0])
+        for row, store in zip(rows, paths, strict=True)
+    )
+    columns = ["subject", "session", "run", "row"]
+    table = table.merge(roles[[*columns, "role"]], on=columns, how="left", validate="m:1")
+    model = VQVAE.load(vqvae_folder)
+    codes = tokenize_stores(vqvae_folder, paths)
+    write_token_set(path, codes, table, model.codebook(), model.identity())
 
 
 def load_tokens(artifact: Artifact) -> TokenSet:

@@ -1,7 +1,7 @@
 """Memorised against general: sessions that the video model has seen, and levels held out.
 
 Two questions, each answered by a difference between the trained model and its untrained twin, so
-that what a split does to any features cancels:
+that what a split adds to the score of any features cancels (what it multiplies does not):
 
 - ``"seen sessions"`` against ``"unseen sessions"``: does training help more in the sessions that
   the video model was trained on? Same number of runs and of volumes per participant.
@@ -311,8 +311,15 @@ def generality_table(
             )
             for name in unseen
         ]
-    made = make_all(pipeline.store, jobs, "memorised or general", "model")
-    return pd.concat([pd.read_parquet(item.path) for item in made], ignore_index=True)
+    failures: dict[str, str] = {}
+    made = make_all(pipeline.store, jobs, "memorised or general", "model", failures)
+    for name, reason in failures.items():
+        pipeline.store.announce(f"{name}: left out: {reason}")
+    found = [pd.read_parquet(item.path) for item in made if item is not None]
+    if not found:
+        reason = next(iter(failures.values()), "no participant has BOLD of both kinds of sessions")
+        raise CobeError(f"memorised or general: nothing can be compared: {reason}")
+    return pd.concat(found, ignore_index=True)
 
 
 def _write_generality(

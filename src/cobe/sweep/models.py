@@ -14,13 +14,10 @@ from cobe.core.config import Cell, Profile, Protocol, axis_cells
 from cobe.core.errors import CobeError
 from cobe.core.timing import CLIP_SPAN_FRAMES
 from cobe.stimulus.frames import open_frames
-from cobe.sweep.cells import write_cell, write_vqvae
+from cobe.sweep.cells import write_cell, write_tokens, write_vqvae
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, frames, inventory, repetition_keys, video_roles
 from cobe.video.device import default_precision
-from cobe.video.tokens import clip_table, tokenize_stores
-from cobe.video.tokenset import write_token_set
-from cobe.video.vqvae import VQVAE
 
 N_VAL_CLIPS = 128
 VQVAE_THREADS = 2
@@ -77,24 +74,14 @@ def tokens(
     """
 
     def write(path: Path):
-        rows = list(roles.itertuples(index=False))
-        paths = [stores[tuple(row[:4])].path for row in rows]
-        table = clip_table(
-            (*row[:4], row.level, row.onset_s, open_frames(store).shape[0])
-            for row, store in zip(rows, paths, strict=True)
-        )
-        columns = ["subject", "session", "run", "row"]
-        table = table.merge(roles[[*columns, "role"]], on=columns, how="left", validate="m:1")
-        model = VQVAE.load(trained.path)
-        codes = tokenize_stores(trained.path, paths)
-        write_token_set(path, codes, table, model.codebook(), model.identity())
+        write_tokens(path, roles, {key: item.path for key, item in stores.items()}, trained.path)
 
     return pipeline.store.make(
         "tokens",
         params={"roles": roles.to_dict("list")},
         inputs={"vqvae": trained} | {f"frames {key}": item for key, item in stores.items()},
         write=write,
-        code=("cobe.video.tokens", "cobe.video.tokenset"),
+        code=("cobe.video.tokens", "cobe.video.tokenset", "cobe.sweep.cells"),
         suffix=".safetensors",
     )
 

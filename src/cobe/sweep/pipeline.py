@@ -103,6 +103,7 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
         in the space of the BOLD.
     """
     chosen = get_profile(profile)
+    _check_cleaned_alike(chosen)
     store = Store(build_dir(profile) / "artifacts")
     folder = data_dir(data)
     if chosen.plan is not None:
@@ -126,6 +127,19 @@ def open_pipeline(profile: str, data: str = "") -> Pipeline:
         check_space(folder, space, name)
         atlas = grey_matter(store, N_PARCELS, PARCEL_VOXEL_MM)
     return Pipeline(chosen, store, folder, atlas, space, source)
+
+
+def _check_cleaned_alike(profile: Profile) -> None:
+    """BOLD is read once: protocols that clean it differently would be scored on the same series."""
+    ways = (profile.published, *dict(profile.published_by_axis).values())
+    for way in ways:
+        for field in ("confounds", "smoothing_mm"):
+            ours, theirs = getattr(profile.protocol, field), getattr(way, field)
+            if ours != theirs:
+                raise CobeError(
+                    f"profile {profile.name!r}: {field} is {ours!r} in {profile.protocol.name} and "
+                    f"{theirs!r} in {way.name}; BOLD is cleaned once, give both the same"
+                )
 
 
 def load_atlas(pipeline: Pipeline):

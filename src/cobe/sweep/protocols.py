@@ -26,7 +26,8 @@ def protocol_options(protocol: Protocol, runs: Sequence[Run]) -> dict:
     -------
     options : dict
         groups, delays_tr, alphas, relative_alphas, alpha_per_target, n_permutations, block_trs and
-        seed. Volumes that are held out at random are drawn over all runs, which leaks.
+        seed. Volumes that are held out at random are drawn over all runs, which leaks. Of a
+        participant with one session, runs are held out in place of sessions.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def protocol_options(protocol: Protocol, runs: Sequence[Run]) -> dict:
             raise CobeError(f"runs of {', '.join(subjects) or 'nobody'}: score one subject at once")
         groups = RandomVolumes(protocol.test_fraction, seed=protocol.seed)
     else:
-        groups = holdout_groups(runs, protocol.holdout)
+        groups = holdout_groups(runs, holdout_of(protocol, runs))
     return {
         "groups": groups,
         "delays_tr": protocol.delays_tr,
@@ -50,3 +51,9 @@ def protocol_options(protocol: Protocol, runs: Sequence[Run]) -> dict:
         "block_trs": protocol.block_trs,
         "seed": protocol.seed,
     }
+
+
+def holdout_of(protocol: Protocol, runs: Sequence[Run]) -> str:
+    """What is held out of these runs of one participant: runs, where there is one session only."""
+    one_session = len({run.session for run in runs}) == 1
+    return "run" if protocol.holdout == "session" and one_session else protocol.holdout

@@ -21,7 +21,7 @@ from cobe.sweep.features import load_features, model_features, role_rows
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, usable_runs
-from cobe.sweep.protocols import protocol_options
+from cobe.sweep.protocols import holdout_of, protocol_options
 
 RunKey = namedtuple("RunKey", "subject session run")
 SCORE_CODE = (
@@ -83,13 +83,15 @@ def score_features(
     Returns
     -------
     scores : DataFrame
-        The columns of `cobe.encoding.evaluate`, and subject and protocol.
+        The columns of `cobe.encoding.evaluate`, and subject, protocol and holdout (what was held
+        out: ``"run"`` in place of ``"session"`` where a subject has one session only).
     """
     if isinstance(features, dict) and len(features) == 1:
         (features,) = features.values()
     tables = []
-    for subject, keys in keys_by_subject(clips, bold).items():
-        asked = protocol_options(protocol, [RunKey(*key) for key in keys]) | options
+    for subject, found in keys_by_subject(clips, bold).items():
+        keys = [RunKey(*key) for key in found]
+        asked = protocol_options(protocol, keys) | options
         if isinstance(features, dict):
             runs_x = {
                 name: [run_features(block, clips, key, len(bold[key])) for key in keys]
@@ -98,7 +100,8 @@ def score_features(
         else:
             runs_x = [run_features(features, clips, key, len(bold[key])) for key in keys]
         table = _evaluate_quietly(runs_x, [bold[key] for key in keys], **asked)
-        tables.append(table.assign(subject=subject, protocol=protocol.name))
+        about = {"subject": subject, "protocol": protocol.name}
+        tables.append(table.assign(**about, holdout=holdout_of(protocol, keys)))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -194,7 +197,7 @@ def paper_scores(
     Returns
     -------
     table : DataFrame
-        As of `scores`. Controls are scored under the profile's own protocol only; the axes whose
+        As of `scores`. Controls are scored under ``corrected`` and ``as_published``; the axes whose
         published figure was made in another way have a protocol of their own.
     """
     profile = pipeline.profile
@@ -204,8 +207,12 @@ def paper_scores(
     tables = []
     for protocol, names in asked.items():
         cells = sweep_cells(profile, names, [protocol])
-        chosen = {cell: models[cell] for cell in cells + untrained_controls(cells)}
-        given = controls if protocol == profile.protocol else {}
+        cells += untrained_controls(cells)
+        if protocol == profile.published:
+            # read in the other way too, for what the choice of the block alone does
+            cells += [c for c in sweep_cells(profile, ["n_layers"] if "n_layers" in axes else [])]
+        chosen = {cell: models[cell] for cell in dict.fromkeys(cells)}
+        given = controls if protocol in (profile.protocol, profile.published) else {}
         tables.append(scores(pipeline, tokenised, bold, chosen, given, protocol))
     return pd.concat(tables, ignore_index=True)
 

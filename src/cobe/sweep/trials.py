@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from cobe.core.parallel import map_processes
 from cobe.core.seeds import seed_for
 from cobe.encoding import evaluate
 from cobe.encoding.ceilings import planted_ceiling
+from cobe.encoding.stats import fewest_findable
 from cobe.encoding.surrogates import lag_one, null_bold, planted_bold
 from cobe.sweep.protocols import protocol_options
 
@@ -124,24 +124,6 @@ def _with_seed(protocol, seed, draw):
     return replace(protocol, seed=seed_for(seed, "protocol", protocol.seed, draw) % 2**32)
 
 
-def fewest_findable(n_parcels, n_permutations):
-    """Parcels that must all reach the smallest possible p before the FDR finds any of them.
-
-    The smallest p-value of B permutations is 1 / (1 + B); k parcels that reach it have the
-    Benjamini-Hochberg q-value n_parcels / (k (1 + B)).
-
-    Parameters
-    ----------
-    n_parcels, n_permutations : int
-
-    Returns
-    -------
-    k : int
-        1 if a single parcel can be found.
-    """
-    return math.ceil(n_parcels / (Q_FOUND * (1 + n_permutations)) - 1e-9)
-
-
 def planted_trials(
     runs_x, shares, runs_y, runs, protocols, *, hrf, n_draws, seed=0, workers=None
 ):  # fmt: skip
@@ -155,8 +137,8 @@ def planted_trials(
 
     Parameters
     ----------
-    runs_x : dict of str to list of arrays of shape (n_trs, n_features)
-        Feature sets, the same for all protocols.
+    runs_x : dict of str to list of arrays of shape (n_trs, n_features), or callable
+        Feature sets, the same for all protocols; ``runs_x(draw)`` gives those of one draw.
     shares : dict of str to float
         Share of variance of each set, all different; 0 plants nothing.
     runs_y, runs, protocols, n_draws, seed, workers
@@ -186,6 +168,7 @@ def planted_trials(
 
 
 def _planted_draw(runs_x, shares, runs_y, runs, protocols, hrf, seed, draw):
+    runs_x = runs_x(draw) if callable(runs_x) else runs_x
     brain, drives = planted_bold(
         runs_x, shares, runs_y, hrf=hrf, seed=seed_for(seed, "planted brain", draw)
     )

@@ -55,14 +55,14 @@ def subset(
     Parameters
     ----------
     clip_table : DataFrame
-        One row per clip, with columns subject, session, run, row, clip.
+        One row per clip, with columns subject, session, run, row, level, clip.
     n_frames : int
         60 Hz frames in the subset; a clip is 64 of them.
     scheme : str
         ``"stratified"``: chunks of 16 neighbouring clips (about 1,000 frames) in seeded order; the
         next comes always from the subject that has fewest clips so far, and there from the run
-        that has fewest. ``"prefix"``: clips in the order of the table. ``"single"``: as stratified,
-        among the clips of the table's first subject only.
+        that has fewest. ``"prefix"``: in the order of the published list, by subject and then
+        by level. ``"single"``: as stratified, among the clips of the table's first subject only.
     seed : int
         Of the order of chunks, subjects and runs.
     allowed : bool (n_clips,), optional
@@ -101,7 +101,8 @@ def subset(
             f"of {len(counts)} repetitions has {counts.max()} usable, none with the clip before; "
             "use longer repetitions"
         )
-    order = usable if scheme == "prefix" else _stratified_order(clip_table, usable, seed)
+    in_order = _listed_order if scheme == "prefix" else _stratified_order
+    order = in_order(clip_table, usable, seed)
     chosen = np.zeros(len(clip_table), bool)
     chosen[order[:n_clips]] = True
     rows = targets[chosen[targets] & chosen[targets - 1]]
@@ -111,6 +112,13 @@ def subset(
             f"ask for at least {2 * CLIP_SPAN_FRAMES} frames in one repetition"
         )
     return rows
+
+
+def _listed_order(clip_table, usable, seed) -> np.ndarray:
+    """All usable rows as the published list has them: by subject, then by level; no seed."""
+    names = ["subject", "level", "session", "run", "row", "clip"]
+    table = clip_table.iloc[usable][names]
+    return usable[np.lexsort([table[name].to_numpy() for name in reversed(names)])]
 
 
 def _stratified_order(clip_table, usable, seed) -> np.ndarray:

@@ -220,11 +220,10 @@ def band_verdict(table: pd.DataFrame) -> str:
         words = "A control ties with the learned features"
     own = means[means.band == LEARNED].set_index(["subject", "held_out"])
     adds = paired_comparison(own.r2_full, own.r2_controls)
-    more = (
-        "they add to all controls together" if adds.ci_low > 0 else "nothing is shown to be added"
-    )
+    more = "they add" if adds.ci_low > 0 else "nothing is shown to be added"
     shown = (
-        f"{words}: {WORDS[LEARNED]}, alone R² {_signed(units[LEARNED].mean())}, the best control, "
+        f"{words}, {N_COMPONENTS} components each: {WORDS[LEARNED]}, alone R² "
+        f"{_signed(units[LEARNED].mean())}, the best control, "
         f"{WORDS.get(best, best)}, {_signed(units[best].mean())}; difference "
         f"{_signed(alone.difference)} [{_signed(alone.ci_low)}, {_signed(alone.ci_high)}]."
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from scipy.stats import binom
 
 from cobe.core.config import axis_cells
 from cobe.core.errors import CobeError
@@ -105,9 +106,17 @@ def null_brain(results: Results, kind: str) -> Finding:
         f"BOLD unrelated to the video: {protocol.summary} r {number(low)} to {number(high)}, above "
         f"0 in {positive} of {len(rows)} draws; parcels pass correction in {found} draws"
     )
-    false = found / len(rows) > Q_SURVIVES
+    # more than so many would be a surprise for a test that holds its level
+    false = found > binom.ppf(0.975, len(rows), Q_SURVIVES)
     direction = RISES if positive == len(rows) or false else SAME
-    return Finding(text, direction, details=_orders_words(results, protocol))
+    passes = int((rows["r"] > rows["chance_95"]).sum())
+    details = (
+        f"median of the mean over parcels {number(rows['r_mean'].median())}, of the maximum "
+        f"{number(rows['r_max'].median())} (a maximum is above 0 by construction, a mean is not); "
+        f"above its own chance level in {passes} of {len(rows)} draws, of which 5 % may be; fewest "
+        f"parcels that can pass: {rows['fewest_findable'].iloc[0]} of {rows['n_parcels'].iloc[0]}"
+    )
+    return Finding(text, direction, details=f"{details}; {_orders_words(results, protocol)}")
 
 
 def _orders_words(results: Results, protocol) -> str:
@@ -189,7 +198,7 @@ def layers_readout(results: Results, kind: str) -> Finding:
     gaps = [str(b) for b in (middle, last) if b not in table or table[b].isna().any()]
     if gaps:
         raise NotComputed(f"block {', '.join(gaps)} of {deepest.name}")
-    effect = Effect(table[middle] - table[last], len(table), None)
+    effect = Effect(table[middle] - table[last], len(table), None, "participants")
     repeats, seeds = repeats_of(results, protocol_of(results, kind))
     details = f"by block {numbers(table.mean(), sign=False)}; {seeds}"
     return effect.finding(f"mean r, {which}", repeats, details)
@@ -217,11 +226,9 @@ def precision(results: Results, kind: str) -> Finding:
     }
     losses = [[_loss(results, rows[bits, seed]) for seed in seeds] for bits in (low, high)]
     effect = compare(means[low], means[high])
-    repeats, words = repeats_of(results, protocol)
+    repeats, words = repeats_of(results, protocol, len(seeds))
     change = float(np.mean(losses[0]) - np.mean(losses[1]))
-    text = (
-        f"{protocol.summary} r, {low} minus {high}, mean over {len(seeds)} seeds: {effect.words()}"
-    )
+    text = f"{protocol.summary} r, {low} minus {high}, mean over {len(seeds)} seeds"
     details = f"{words}; lowest validation loss changes by {number(change)}"
     return effect.finding(text, repeats, details)
 

@@ -19,7 +19,7 @@ from cobe.report.rows import check_source
 SHOWN = "Shown by the published outputs"
 NOT_SHOWN = "Not shown by the published outputs"
 LOSS_ONLY = "Shown for the loss, not for the brain score"
-BEST_PARCEL = "Shown for the best parcel; not shown for the cortex as a whole"
+BEST_PARCEL = "Shown for the best parcels, which the bars are; maps without test or chance level"
 COMPATIBLE = "Compatible with the published outputs; no repeat tests it"
 RANGE = "Depends on the range that is compared"
 STATED_ONLY = "Stated; the repository holds nothing to check it with"

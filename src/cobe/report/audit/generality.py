@@ -167,7 +167,7 @@ def generality_verdict(table: pd.DataFrame) -> str:
     memory = difference_of_gains(table, SEEN, UNSEEN)
     level = difference_of_gains(table, REPETITIONS, LEVEL)
     seen = {
-        1: "Training gains more in sessions that the video model has seen: memorised in part",
+        1: "Training gains more in seen sessions: memorised in part, or these are more reliable",
         0: "No memorisation is shown: training gains about as much in seen and unseen sessions",
         -1: "Training gains less in sessions that the video model has seen",
     }[_sign(memory)]
@@ -236,8 +236,9 @@ def generality_caption(table: pd.DataFrame, *, simulated: bool) -> str:
         "Whiskers: 95 % interval from resampling held-out blocks; black lines: 95th percentile of "
         f"the mean r under at most {N_PERMUTATIONS} block permutations.",
         "(c) Trained minus untrained over held-out runs or folds, and the difference of these "
-        "between the two splits, which any property of the sessions that both models share does "
-        "not enter; 95 % bootstrap intervals over pairs of one participant.",
+        "between the two splits; 95 % bootstrap intervals over pairs of one participant. What adds "
+        "equally to both models cancels; a session in which BOLD is more reliable stretches the "
+        "gain too, and that is not ruled out.",
         f"n = {n} participant{'s' if n != 1 else ''}.",
         f"{SIMULATED_DATA if simulated else REAL_DATA}.",
     ]

@@ -49,8 +49,8 @@ NUMBERS_NOTE = (
     "participant and held-out group (without six pairs: the value of every participant), and in "
     "how many participants the difference is above 0. An effect counts if its interval leaves out "
     "0 (without six pairs: if all of at least four participants agree, as chance makes them one "
-    "time in eight) and it is larger than the range of repeats with other seeds, where there are "
-    "repeats."
+    "time in eight) and it is larger than what two models may differ by through their seeds alone "
+    "(95 %, from the repeats of the base model), where there are repeats."
 )
 MORE = "All claims, with files, details and how sure: [the ledger](figures/table_ledger.md)."
 CAPTION = (

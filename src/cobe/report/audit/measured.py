@@ -22,10 +22,11 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as t_distribution
 
 from cobe.core.config import Axis, Cell, Profile, Protocol, axis_cells
 from cobe.core.errors import CobeError
-from cobe.encoding.stats import Comparison, paired_comparison
+from cobe.encoding.stats import Comparison, fewest_findable, paired_comparison
 from cobe.report.audit import pairs
 from cobe.report.audit.evidence import number, numbers
 from cobe.report.maps import Q_SURVIVES
@@ -41,7 +42,7 @@ COLUMNS = {
     "arms": "arm cell n_frames scheme updates precision seed".split(),
     "blocks": "cell trained n_layers subject block r".split(),
     "bands": "summary held_out band delta_r2 subject".split(),
-    "null_trials": "protocol r n_found".split(),
+    "null_trials": ("protocol r r_mean r_max chance_95 n_found n_parcels fewest_findable".split()),
     "orders": "protocol recovered right_winner".split(),
     "throughput": (
         "change precision step_s device dropout attention attention_dropout "
@@ -164,6 +165,7 @@ class Effect:
     subjects: pd.Series
     n_pairs: int
     compared: Comparison | None
+    units: str = "pairs"
 
     @property
     def size(self) -> float:
@@ -175,7 +177,7 @@ class Effect:
         up = f"above 0 in {int((self.subjects > 0).sum())} of {len(self.subjects)}"
         if self.compared is None:
             each = numbers(self.subjects)
-            return f"{number(self.size)} ({each}; {self.n_pairs} pairs: no interval; {up})"
+            return f"{number(self.size)} ({each}; {self.n_pairs} {self.units}: no interval; {up})"
         low, high = number(self.compared.ci_low), number(self.compared.ci_high)
         return f"{number(self.size)} ({low} to {high}; {self.n_pairs} pairs; {up})"
 
@@ -270,8 +272,16 @@ def arm_cells(results: Results, arm: str) -> pd.DataFrame:
     return rows
 
 
-def repeats_of(results: Results, protocol: Protocol) -> tuple[float | None, str]:
-    """Range of the base model's mean score over its repeats with other seeds, and words for it."""
+def repeats_of(
+    results: Results, protocol: Protocol, n_averaged: int = 1
+) -> tuple[float | None, str]:
+    """How far two models may lie apart by their seeds alone, from repeats of the base model.
+
+    All pairs of participant and held-out group share the same two trained models, so an interval
+    over pairs does not see the noise of training. The least significant difference does: the t
+    quantile (two-sided 5 %) of so few seeds, times their standard deviation, times the square root
+    of two over the number of seeds that each side is averaged over.
+    """
     try:
         rows = arm_cells(results, "noise")
         rows = rows[rows["precision"] == results.profile.base.precision]
@@ -280,8 +290,10 @@ def repeats_of(results: Results, protocol: Protocol) -> tuple[float | None, str]
         means = []
     if len(means) < 2:
         return None, "no repeats with other seeds under this protocol"
-    spread = float(np.ptp(means))
-    return spread, f"{len(means)} seeds of the base model differ by {number(spread, sign=False)}"
+    spread = np.std(means, ddof=1) * np.sqrt(2 / n_averaged)
+    least = float(t_distribution.ppf(0.975, len(means) - 1) * spread)
+    words = f"two models may differ by {number(least, sign=False)} by their seeds alone (95 %, from"
+    return least, f"{words} {len(means)} seeds of the base model)"
 
 
 def lowest_loss(results: Results, cell: str) -> float:
@@ -307,7 +319,17 @@ def loss_words(results: Results, first: str, last: str) -> tuple[str, bool | Non
     except NotComputed:
         return "loss not computed", None
     words = f"lowest validation loss {number(before, 2, False)} to {number(after, 2, False)}"
-    return words, after < before
+    return words, after < before - _loss_noise(results)
+
+
+def _loss_noise(results: Results) -> float:
+    """Range of the base model's lowest losses over its seeds; 0 without repeats."""
+    try:
+        rows = arm_cells(results, "noise")
+        rows = rows[rows["precision"] == results.profile.base.precision]
+        return float(np.ptp([lowest_loss(results, cell) for cell in rows["cell"]]))
+    except NotComputed:
+        return 0.0
 
 
 def levels_words(axis: Axis) -> str:
@@ -353,7 +375,10 @@ def above_chance(results: Results, kind: str) -> Finding:
     if not np.isfinite(chance).all():
         raise NotComputed(f"chance level under {protocol.name}")
     targets = mine[mine["summary"] == "target"]
+    targets = targets[np.isfinite(targets["q"])]
     n_targets, n_pass = len(targets), int((targets["q"] <= Q_SURVIVES).sum())
+    n_parcels = int(targets.groupby("subject").size().max()) if n_targets else 0
+    fewest = fewest_findable(n_parcels, max(protocol.n_permutations, 1))
     up = int((values > chance).sum())
     text = (
         f"{protocol.summary} r over parcels {numbers(values, sign=False)}; chance level "
@@ -361,7 +386,7 @@ def above_chance(results: Results, kind: str) -> Finding:
     )
     details = (
         f"{n_pass} of {n_targets} parcels (all participants together) pass a false discovery rate "
-        f"of {Q_SURVIVES:.0%}"
+        f"of {Q_SURVIVES:.0%} (with so many permutations, {fewest} of {n_parcels} at the least)"
     )
     means = mine[mine["summary"] == "mean"].set_index("subject")["r"].reindex(values.index)
     if protocol.summary == "max" and np.isfinite(means).all():

@@ -64,8 +64,8 @@ def fig_null_brain(trials: pd.DataFrame, simulated: bool) -> style.PaperFigure:
             axes.set_xlim(bins[0], bins[-1])
             if not number:
                 axes.annotate(
-                    "truth", (0, 1), xycoords=axes.get_xaxis_transform(), xytext=(0, 2),
-                    textcoords="offset points", ha="center", color=WRONG_COLOUR,
+                    "truth", (0, 1), xycoords=axes.get_xaxis_transform(), xytext=(-3, 2),
+                    textcoords="offset points", ha="right", color=WRONG_COLOUR,
                 )  # fmt: skip
             last = number == len(looks) - 1
             axes.set_xlabel("what the protocol reports (Pearson r)" if last else "")

@@ -214,18 +214,8 @@ def _words(protocol: str, profile: Profile, trained: bool) -> str:
 
 
 def _protocol_words(profile: Profile) -> str:
-    """How the two ways read a model; they differ in more than the number of features."""
-    pooled = {
-        "pca": "principal components of all tokens of a clip",
-        "mean": "components of the mean over a clip's tokens",
-    }[profile.protocol.pooling]
-    text = (
-        "Native: the mean over a clip's tokens, as many features as hidden units. Matched: "
-        f"{profile.protocol.n_features} {pooled} for every width."
+    """How the two ways read a model."""
+    return (
+        "Principal components of all tokens of a clip; native: as many as the model has hidden "
+        f"units; matched: {profile.protocol.n_features} for every width."
     )
-    if profile.protocol.pooling == "pca":
-        text += (
-            " The two differ in pooling too, so compare widths within each way, and not the "
-            "heights of the two ways."
-        )
-    return text
