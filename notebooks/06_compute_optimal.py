@@ -29,6 +29,7 @@
 profile = "quick"
 data = ""
 budget_s = 0.0
+budget_flop = 0.0
 n_boot = 200
 figures = [
     "fig_scaling_loss",
@@ -64,8 +65,9 @@ print("rate:", plan.rate[0])
 
 # %% [markdown]
 # Cells are trained cheapest first; one that is there is not trained again. With `budget_s` above 0,
-# the cells that so many predicted seconds do not pay for are left out, and named. At 0 all are
-# trained, so that the figures do not depend on the speed of a machine.
+# the cells that so many predicted seconds do not pay for are left out, and named; with `budget_flop`
+# above 0, those that so many FLOP do not pay for, which is the same on every machine. At 0 there is no
+# limit.
 
 # With `COBE_CLUSTER` set to `local` or `slurm`, the same cells go to Dask workers instead.
 
@@ -77,7 +79,8 @@ from cobe.core.cluster import cluster_client
 from cobe.sweep.grid_scores import compute_grid
 
 with cluster_client() if os.environ.get("COBE_CLUSTER") else nullcontext() as client:
-    grid = compute_grid(study, video.tokens, series, budget_s=budget_s or None, client=client)
+    limits = {"budget_s": budget_s or None, "budget_flop": budget_flop or None}
+    grid = compute_grid(study, video.tokens, series, **limits, client=client)
 losses, scores = grid.losses, grid.scores
 
 print("loss table  (n_models, n_columns):", losses.shape)
@@ -108,7 +111,7 @@ def keep(figure, name, words):
 # and not fitted here. Intervals resample whole designs (all seeds of a cell together).
 
 # %%
-from cobe.report.compute_optimal.rows import loss_rows
+from cobe.report.compute_optimal.rows import early_words, loss_rows
 
 rows = loss_rows(losses)
 how = {"n_boot": n_boot, "seed": 0}
@@ -116,6 +119,7 @@ print("models:", len(rows), " designs, seeds together:", rows.design.nunique())
 print(
     "tokens seen, and what they are worth:", rows.tokens_seen.sum(), rows.n_effective.sum().round()
 )
+print(early_words(rows))
 
 # %%
 from cobe.report.compute_optimal.rows import Refused, attempt, words_of
@@ -160,7 +164,8 @@ figure
 #
 # Models of one budget, small ones with more video and large ones with less, have their lowest loss in
 # between. A parabola through them is the usual way to find it, and it is biased: where the two exponents
-# differ, its vertex is off even without noise. The bias is measured on the fitted surface and shown.
+# differ, its vertex is off even without noise. The bias is measured on the fitted surface and shown,
+# if the data fix that surface.
 
 # %%
 import numpy as np
@@ -170,7 +175,7 @@ from cobe.report.compute_optimal.rows import flop_counter
 flops = attempt(flop_counter, rows)
 cut = rows[rows.kind == "isoflop"]
 budgets = sorted(cut.slice_flop.unique())
-there_is = {"flops": flops, "n_unique": rows.unique_tokens.max()}
+there_is = {"flops": flops, "n_unique": (rows.n_windows * rows.tokens_per_window).max()}
 print("slices (FLOP):", ", ".join(f"{budget:.2g}" for budget in budgets) or "none")
 
 # %%
@@ -228,7 +233,8 @@ print(*table.groupby("fit", sort=False).said.first().items(), sep="\n")
 # %%
 mine = of_subject(scored)
 factors = {"n_params": mine.n_params, "n_data": mine.n_effective, "scan_hours": mine.scan_hours}
-score_forms = attempt(compare_forms, factors, 1 - mine.r, blocks=mine.design, **how)
+designs = {"blocks": mine.design, "groups": mine.design}
+score_forms = attempt(compare_forms, factors, 1 - mine.r, **designs, **how)
 largest = attempt(predict_largest, mine, "r", **how)
 print(
     score_forms if isinstance(score_forms, Refused) else score_forms[shown].to_string(index=False)
@@ -319,12 +325,13 @@ attempt(allocation_slider, made[-1] if made else by_score, study.simulated)
 
 # %%
 from cobe.report.compute_optimal.captions import ALLOCATION_CAPTION, FITS_CAPTION
+from cobe.report.compute_optimal.spending import LOSS, SCORE, allocations
 from cobe.report.manifest import build_manifest
 from cobe.report.save import save_table
 
 saved.append(save_table(table, "table_scaling_fits", folder, FITS_CAPTION, made_by))
-if made:
-    saved.append(save_table(spend, "table_allocation", folder, ALLOCATION_CAPTION, made_by))
+spend = allocations({LOSS: by_loss, SCORE: by_score})
+saved.append(save_table(spend, "table_allocation", folder, ALLOCATION_CAPTION, made_by))
 build_manifest(folder, saved, keep=True)
 print("in the manifest:", ", ".join(item.name for item in saved))
 

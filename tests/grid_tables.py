@@ -36,6 +36,7 @@ def cells(widths=WIDTHS, frames=FRAMES, slices=(2e10, 6e10, 2e11), seeds=(1, 2))
     table["n_layers"], table["n_heads"] = 2, 4
     table["flop"] = table.tokens_seen * flop_per_token(table.hidden)
     table["n_steps"] = (table.tokens_seen / 512).round().astype(int)
+    table["tokens_seen_best"] = table.tokens_seen
     table["unique_tokens"] = np.minimum(table.n_frames * TOKENS_PER_FRAME, table.tokens_seen)
     table["epochs"] = table.tokens_seen / table.unique_tokens
     table["tokens_per_window"], table["n_windows"] = 64, table.n_frames * TOKENS_PER_FRAME / 64

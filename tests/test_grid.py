@@ -22,10 +22,19 @@ from cobe.core.artifacts import content_sha256
 from cobe.core.cluster import ClusterConfig, cluster_client
 from cobe.core.errors import CobeError
 from cobe.core.profiles import PROFILES
+from cobe.driver import dry_run
 from cobe.sweep.anywhere import make_anywhere
 from cobe.sweep.cells import load_tokens
 from cobe.sweep.grid import check_frames, grid_losses, measured_rate, train_grid
-from cobe.sweep.grid_plan import grid_cells, plan_table, within_budget
+from cobe.sweep.grid_plan import (
+    ASSUMED_CPU,
+    ASSUMED_GPU,
+    Rate,
+    grid_cells,
+    plan_table,
+    side_by_side,
+    within_budget,
+)
 from cobe.sweep.jobs import Job
 from cobe.video.flops import train_flops
 from cobe.video.gpt import build_gpt
@@ -232,28 +241,79 @@ def test_subsets_of_the_grid_are_nested(trained):
 
 
 def test_a_rate_is_measured_on_what_is_there():
-    profile, jobs = PROFILES["quick"], []
-    plan = plan_table(profile).set_index("cell")
-    for one in grid_cells(profile):
-        jobs.append(SimpleNamespace(name=one.cell.name, params=0, inputs=0, code=0))
-
-    class Kept:
-        def __init__(self, names):
-            self.names = names
-
-        def find(self, name, **_):
-            row = plan.loc[name]
-            meta = {"seconds": row.flop / 5e10 + 0.02 * row.n_steps, "resumed": name.endswith("0u")}
-            return SimpleNamespace(meta=meta) if name in self.names else None
-
-    trained = plan.index[plan.n_steps > 0]
-    rate = measured_rate(Kept(set(trained)), profile, jobs)
+    """Seconds of a machine with a known rate, which trains and validates, give that rate."""
+    profile = PROFILES["quick"]
+    wanted = Rate(5e10, 0.02, 0.06, "known")
+    seconds = plan_table(profile, wanted).set_index("cell").train_s
+    there = {
+        one.cell: SimpleNamespace(
+            meta={"seconds": seconds[one.cell.name], "resumed": one.cell.name.endswith("0u")}
+        )
+        for one in grid_cells(profile)
+    }
+    rate = measured_rate(profile, there)
     assert rate.flop_per_s == pytest.approx(5e10, rel=1e-6)
     assert rate.step_s == pytest.approx(0.02, rel=1e-6)
-    n_whole = sum(not name.endswith("0u") for name in trained)
+    n_whole = sum(cell.trained and not cell.name.endswith("0u") for cell in there)
     assert rate.source == f"measured: {n_whole} cells trained before"
-    assert plan_table(profile, rate).rate.unique().tolist() == [rate.source]
-    assert measured_rate(Kept(set(trained[:4])), profile, jobs) is None
+    again = plan_table(profile, rate).set_index("cell")
+    assert again.rate.unique().tolist() == [rate.source]
+    assert again.train_s.tolist() == pytest.approx(seconds[again.index].tolist())
+    trained = [cell for cell in there if cell.trained and not cell.name.endswith("0u")]
+    assert measured_rate(profile, {cell: there[cell] for cell in trained[:4]}) is None
+
+
+def test_cells_on_disk_take_no_seconds_of_a_budget(trained):
+    made, tokens, grid = trained
+    everything = train_grid(made, tokens, budget_s=1e-6)
+    assert list(everything.models) == list(grid.models) and everything.not_computed.empty
+    half = PLAN.cell[: len(PLAN) // 2].tolist()
+    table = plan_table(PROFILE, there=half)
+    there = table.cell.isin(half)
+    assert (table.cum_s[there] == 0).all() and (table.train_s[~there] > 0).all()
+    assert table.cum_flop.equals(PLAN.cum_flop)  # a budget in FLOP does not see it
+
+
+def test_the_assumed_rate_of_a_gpu_is_not_multiplied_by_cores(monkeypatch):
+    monkeypatch.setenv("COBE_WORKERS", "64")
+    for there, words in ((0, "1 GPU, "), (1, "1 GPU, "), (4, "4 GPUs, ")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda there=there: there)
+        assert side_by_side(ASSUMED_GPU, 64) == max(1, there)
+        *_, last = dry_run.grid_lines(PROFILES["paper"])
+        minutes = plan_table(PROFILES["paper"]).cum_s.iloc[-1] / 60 / max(1, there)
+        assert f"in all {minutes:,.0f} minutes with {words}" in last
+    assert side_by_side(ASSUMED_CPU, 64) == 64
+    assert "with 64 workers" in dry_run.grid_lines(PROFILES["quick"])[-1]
+
+
+def test_the_preview_of_the_grid_alone_prices_no_other_cells(monkeypatch):
+    monkeypatch.setattr(dry_run, "_real_data", lambda *_: [])
+    step = SimpleNamespace(name="06_compute_optimal", parameters={}, done=lambda: None)
+    (line,) = (
+        s for s in dry_run.describe(PROFILES["paper"], [step], []).splitlines() if "GPU:" in s
+    )
+    assert "GPT" not in line and "for the VQ-VAE" in line
+    assert line.endswith("the joint grid is priced above")
+
+
+def test_the_preview_says_what_the_grid_cannot_have():
+    def run(session, n_trs=500):
+        replay = SimpleNamespace(has_replay=True, replay_s=700.0)
+        key = ("sub-1", f"ses-{session:03}", 1)
+        names = dict(zip(("subject", "session", "run"), key, strict=True))
+        return SimpleNamespace(**names, key=key, n_trs=n_trs, usable=True, repetitions=[replay])
+
+    profile = replace(PROFILES["paper"], video_sessions=2)
+    dataset = SimpleNamespace(runs=[run(session) for session in range(1, 6)])
+    split, hours = dry_run._video(profile, dataset, True)
+    assert "takes 4,000,000: NOT ENOUGH" in split
+    assert "CANNOT BE HAD" in hours and "scan_hours: 0.8 h" in hours and "sub-1 has 1000" in hours
+    grid = replace(profile.grid, n_frames=(10_000, 5_000_000), scan_hours=(0.1, 0.4))
+    split, hours = dry_run._video(replace(profile, grid=grid), dataset, True)
+    assert "takes 5,000,000: NOT ENOUGH" in split
+    assert hours == "scan hours of the joint grid: 0.1, 0.4: enough volumes"
+    (split,) = dry_run._video(replace(profile, grid=grid), dataset, False)
+    assert "takes 4,000,000" in split
 
 
 def sidecars(root):
@@ -268,7 +328,7 @@ def test_after_a_kill_only_the_cell_in_flight_is_taken_up_again(tmp_path):
     )
     child = subprocess.Popen(
         [sys.executable, "-c", code],
-        env=os.environ | {"COBE_WORKERS": "1", "PYTHONPATH": here},
+        env=os.environ | {"COBE_WORKERS": "1", "PYTHONPATH": os.pathsep.join([here, *sys.path])},
         start_new_session=True,
     )
     try:

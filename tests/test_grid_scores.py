@@ -13,18 +13,14 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 
 from cobe.core.artifacts import external
 from cobe.core.errors import CobeError
+from cobe.core.profiles import PROFILES
 from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
 from cobe.sweep.cells import load_tokens
 from cobe.sweep.grid import train_grid
 from cobe.sweep.grid_plan import plan_table
-from cobe.sweep.grid_scores import (
-    check_scan_hours,
-    compute_grid,
-    grid_scores,
-    scan_levels,
-    score_levels,
-)
+from cobe.sweep.grid_scores import compute_grid, grid_scores, score_levels
+from cobe.sweep.scan_hours import check_run_hours, check_scan_hours, scan_levels
 from cobe.sweep.scores import run_features
 from tiny_grid import GRID, PROFILE, pipeline
 
@@ -218,6 +214,53 @@ def test_hours_that_cannot_be_used_are_refused(planted):
     # 5 volumes of a second run would be a fold of noise: they are left out, and the count says so
     (level, *_) = check_scan_hours(profile_with(hours_of(135)), clips, n_trs)["sub-x"]
     assert level.volumes == {("sub-x", "ses-2", 1): 130}
+
+
+def test_two_levels_that_train_on_the_same_volumes_are_refused(planted):
+    _, clips, bold = planted
+    n_trs = {key: len(y) for key, y in bold.items()}
+    hours = (hours_of(132), hours_of(140))  # of both only the first run of 130 volumes is left
+    words = f"{hours[0]:g} h and {hours[1]:g} h of sub-x without ses-1 train on the same .* change"
+    with pytest.raises(CobeError, match=words):
+        check_scan_hours(profile_with(*hours), clips, n_trs)
+    check_scan_hours(profile_with(hours_of(120), *hours[1:]), clips, n_trs)
+
+
+@pytest.mark.parametrize(
+    ("n_clips", "words"),
+    [
+        ({("sub-x", "ses-3", 1): 12, ("sub-x", "ses-3", 2): 12}, "sub-x ses-3: 16 volumes .* 20"),
+        ({("sub-x", "ses-2", 2): 2}, "sub-x ses-2 run 2: 0 volumes .* leave the run out"),
+    ],
+)
+def test_a_session_that_cannot_be_scored_is_refused_before_training(n_clips, words):
+    parts = [clips_of(key, n_clips=n_clips.get(key, N_CLIPS)) for key in KEYS]
+    with pytest.raises(CobeError, match=words):
+        check_scan_hours(profile_with(hours_of(130)), pd.concat(parts), dict.fromkeys(KEYS, N_TRS))
+
+
+def test_all_levels_average_the_same_parcels(planted):
+    """A parcel missing in one run, or silent in one session, counts at no level."""
+    features, clips, bold = planted
+    holes = {key: y.copy() for key, y in bold.items()}
+    holes["sub-x", "ses-2", 2][:, 3] = np.nan
+    for run in (1, 2):
+        holes["sub-x", "ses-3", run][:, 5] = 0
+    profile = profile_with(*map(hours_of, (60, 130, 520)))
+    table = scored(({0: features[0]}, clips, holes), profile)
+    assert (table.n_parcels == 38).all()
+    without = {key: np.delete(y, [3, 5], axis=1) for key, y in bold.items()}
+    expected = scored(({0: features[0]}, clips, without), profile)
+    np.testing.assert_allclose(table.r, expected.r, rtol=1e-5)
+
+
+def test_hours_of_runs_are_checked_without_clips():
+    """The paper's subject with the fewest sessions: three for the ridge, 1.9 h without one."""
+    n_trs = {("sub-04", f"ses-{s:03}", run): 570 for s in (9, 10, 11) for run in range(1, 5)}
+    check_run_hours(PROFILES["paper"], n_trs)
+    paper = replace(PROFILES["paper"].grid, scan_hours=(0.5, 4.0))
+    with pytest.raises(CobeError, match="scan_hours: 4 h are .* sub-04 has 4560 .* lower"):
+        check_run_hours(replace(PROFILES["paper"], grid=paper), n_trs)
 
 
 def test_models_are_scored_here_and_on_a_cluster(tmp_path, planted):

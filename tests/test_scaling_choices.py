@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -9,9 +11,13 @@ from cobe.report.scaling import (
     effective_data,
     fit_brain_score,
     fit_parametric,
+    frontier,
     isoflop,
+    surface,
 )
 from cobe.report.scaling.allocation import data_for_budget
+from cobe.report.scaling.alternatives import largest_cells
+from cobe.report.scaling.fitted import interval
 from scaling_cells import TRUTH, grid, loss_of, noisy
 
 BOTH = "floor + n_params + n_data"
@@ -80,6 +86,23 @@ def test_held_out_error_of_no_effect_is_that_of_the_median():
     middle = np.median(loss[~held])
     # Huber with a delta far below the spread is the median, up to its flat bottom.
     assert_allclose(error, np.sqrt(np.mean((middle / loss[held] - 1) ** 2)), rtol=0.02)
+
+
+def test_groups_are_held_out_whole_by_the_factors_that_they_fix():
+    """A network scored at six scan times is never on both sides, and time makes none larger."""
+    n, d = (np.repeat(column, 6) for column in grid())
+    hours = np.tile(np.geomspace(0.1, 10, 6), 25)
+    factors, design = {"n_params": n, "n_data": d, "scan_hours": hours}, np.repeat(range(25), 6)
+    rows = surface.checked_rows(factors, loss_of(n, d), "loss")
+    held = largest_cells(rows, 0.25, design)
+    size = np.log(n) + np.log(d)
+    assert_allclose(held, size >= np.sort(size[::6])[-6] - 1e-9)
+    assert not set(design[held]) & set(design[~held])
+    alone = largest_cells(rows, 0.25)
+    assert set(design[alone]) & set(design[~alone])
+    everything = np.zeros(len(n))
+    with pytest.raises(CobeError, match="every factor varies within a group"):
+        largest_cells(rows, 0.25, everything)
 
 
 def test_comparison_refuses_what_it_cannot_hold_out():
@@ -152,6 +175,22 @@ def test_bias_of_the_parabola_is_what_the_truth_says():
     true_exponent = UNEQUAL["beta"] / (UNEQUAL["alpha"] + UNEQUAL["beta"])
     assert abs(result.exponent.value - true_exponent) > 0.05
     assert_allclose(result.bias_exponent, result.exponent.value - true_exponent, atol=0.003)
+
+
+def test_bias_is_not_stated_from_a_surface_that_is_not_fixed():
+    models = slices(BUDGETS, around(EQUAL, 8), EQUAL)
+    known = exact(EQUAL)
+    for change in ({"unfixed": ("n_data",)}, {"lost": ("n_params",)}):
+        result = cut(models, EQUAL, fit=replace(known, **change))
+        columns = ["surface_n_opt", "parabola_on_surface", "bias"]
+        assert result.slices[columns].isna().all().all() and np.isnan(result.bias_exponent)
+        assert (result.slices.state == "ok").all() and result.exponent is not None
+        assert any("bias of the parabola is not known" in said for said in result.warnings)
+    # The surface's optimum is far below all that is searched.
+    theta = known.theta + np.array([0, -60, 0, 0, 0])
+    result = cut(models, EQUAL, fit=replace(known, theta=theta))
+    assert result.slices.surface_n_opt.isna().all() and np.isnan(result.bias_exponent)
+    assert "at 4 of 4 budgets: the surface has its optimum at an end" in " ".join(result.warnings)
 
 
 def test_parabola_interval_covers_the_vertex_of_the_truth():
@@ -291,6 +330,46 @@ def test_extrapolation_and_edges_are_said(fit):
     assert any("edge of the range" in s for s in edge.statements)
     inside = allocate(fit, 1e20, flops=six_nd)
     assert not any("extrapolated" in s or "edge" in s for s in inside.statements)
+
+
+def test_an_interval_that_the_search_cuts_is_not_told(fit):
+    free = allocate(fit, 1e20, flops=six_nd)
+    assert free.told and not free.extrapolated
+    best = free.n_params
+    top = (best.value + best.high) / 2
+    choice = allocate(fit, 1e20, flops=six_nd, n_range=(best.value / 10, top))
+    assert not choice.told
+    assert any("is cut by the range searched" in said for said in choice.statements)
+    assert not any("at the edge" in said for said in choice.statements)
+
+
+def test_frontier_exponent_rests_on_the_budgets_that_are_told(fit):
+    budgets = np.geomspace(1e19, 1e21, 5)
+    sizes = (n_opt(1e19) / 10, n_opt(2e20))
+    table, exponent = frontier(fit, budgets, flops=six_nd, n_range=sizes)
+    assert list(table.told) == [True, True, True, False, False]
+    some = table[table.told]
+    slope = np.polyfit(np.log(some.budget_flop), np.log(some.n_params), 1)[0]
+    assert_allclose(exponent.value, slope)
+    _, none = frontier(fit, budgets, flops=six_nd, n_range=(1e6, 1e7))
+    assert np.isnan([none.value, none.low, none.high]).all()
+    far, _ = frontier(fit, [1e20, 1e24], flops=six_nd)
+    assert list(far.extrapolated) == [False, True]
+
+
+def test_doubling_beyond_the_longest_scan_time_is_called_extrapolated():
+    inside, at_end = (
+        allocate(brain(0.3), 1e14, flops=six_nd, scan_hours=hours) for hours in (6.0, 27.0)
+    )
+    for choice, beyond in ((inside, False), (at_end, True)):
+        gains = choice.gains.set_index("step").extrapolated
+        assert gains["scan_hours"] == beyond and not gains["compute"]
+        said = [s for s in choice.statements if "54 h is beyond the largest tried (27 h)" in s]
+        assert len(said) == beyond
+
+
+def test_no_draws_give_no_interval():
+    assert np.isnan(interval([])).all() and interval(np.empty((0, 3))).shape == (2, 3)
 
 
 def test_noise_alone_cannot_be_allocated():

@@ -1,5 +1,7 @@
 """Figures, captions and statements of the joint grid, on tables with a planted truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +13,14 @@ from cobe.core.errors import CobeError
 from cobe.report import compute_optimal
 from cobe.report.compute_optimal import captions, draw
 from cobe.report.compute_optimal.brain import scaling_brain
-from cobe.report.compute_optimal.evidence import link_of, predict_largest
+from cobe.report.compute_optimal.evidence import _said, link_of, predict_largest
 from cobe.report.compute_optimal.figures import scaling_isoflop, scaling_loss
 from cobe.report.compute_optimal.rows import (
     MEAN,
     Refused,
     amount,
     attempt,
+    early_words,
     flop_counter,
     hours_of_video,
     loss_rows,
@@ -26,7 +29,10 @@ from cobe.report.compute_optimal.rows import (
     words_of,
 )
 from cobe.report.compute_optimal.spending import (
+    LOSS,
+    SCORE,
     allocation_table,
+    allocations,
     fits_table,
     scaling_allocation,
     share_statements,
@@ -147,9 +153,35 @@ def test_bad_loss_tables_are_refused():
         (table.drop(columns="flop"), "losses: no column flop"),
         (table.iloc[:0], "losses: no rows"),
         (pd.concat([table, table.iloc[:1]]), "has two rows"),
+        (
+            table.assign(tokens_seen_best=table.tokens_seen * (table.index != 3)),
+            f"losses: {table.cell[3]}: lowest loss before the first step",
+        ),
     ]:
         with pytest.raises(CobeError, match=message):
             loss_rows(bad)
+
+
+def test_models_that_were_best_before_the_end_are_counted():
+    table = grid_tables.loss_table()
+    table["tokens_seen_best"] = table.tokens_seen * np.where(table.index < 7, 0.5, 1)
+    early = loss_rows(table)
+    assert early_words(early).startswith(f"7 of {len(table)} models had their lowest loss before")
+    none = Refused("nothing")
+    given = early, none, none, none
+    assert early_words(early) in captions.loss_caption(*given, simulated=True)
+
+
+def test_parcels_that_change_in_number_are_refused_and_else_counted(rows):
+    table = grid_tables.score_table().assign(n_parcels=400)
+    table.loc[table.subject == "sub-sim2", "n_parcels"] = 390
+    scored = score_rows(table, rows)
+    none = Refused("nothing")
+    words = captions.brain_caption(scored, none, none, simulated=True)
+    assert "mean over 390 to 400 parcels" in words and "over 2 held-out sessions" in words
+    table.loc[table.index[-1], "n_parcels"] = 399
+    with pytest.raises(CobeError, match="scores: sub-sim4 has 399 to 400 parcels"):
+        score_rows(table, rows)
 
 
 def test_flop_are_those_of_the_table_and_rise_between(rows):
@@ -224,14 +256,36 @@ def test_planted_shares_are_found(fit, brain_fit):
     assert shares.largest == "n_data"
     said = share_statements(shares_table({"loss": fit, MEAN: brain_fit}), {"loss": fit})
     assert said[0].startswith("loss: video explains the largest share")
+    assert "in this one draw of the video" in said[0]
+    assert "noise that all models of a scan-time level or subset share is not in them" in said[-1]
 
 
-def test_the_factor_that_was_planted_strongest_is_named(rows):
+def test_a_factor_is_named_only_where_every_participant_agrees(rows, brain_fit):
     scales = {"n_params": 0.2, "n_data": 0.2, "scan_hours": 0.08}
     scored = score_rows(grid_tables.score_table(scales=scales), rows)
-    fits = {MEAN: score_fit(scored)}
+    mean, own = score_fit(scored), [score_fit(scored, s) for s in grid_tables.SUBJECTS[:2]]
+    assert gain_shares(mean).largest == "scan_hours"
+    fits = {MEAN: mean, "sub-1": own[0], "sub-2": own[1]}
     said = share_statements(shares_table(fits), fits)
     assert said[0].startswith("mean: scan time explains the largest share")
+    assert "in every participant's own fit too" in said[0]
+    assert gain_shares(brain_fit).table.set_index("factor").gain.idxmax() != "scan_hours"
+    for other in ({"sub-2": brain_fit}, {"sub-2": Refused("too few")}, {}):
+        fits = {MEAN: mean, "sub-1": own[0], **other}
+        said = share_statements(shares_table(fits), fits)
+        assert said[0].startswith("mean: it cannot be told which factor")
+
+
+def test_a_factor_without_a_power_law_leaves_no_share_known(fit):
+    lost = replace(fit, lost=("n_params",))
+    shares = gain_shares(lost)
+    assert shares.table.share.isna().all() and shares.largest is None
+    assert list(shares.table.gain.isna()) == [True, False]
+    said = share_statements(shares_table({"loss": lost}), {"loss": lost})
+    assert "it cannot be told which factor" in said[0] and "not known (no power law)" in said[0]
+    fits, none = {"loss": lost, MEAN: Refused("no scores")}, pd.DataFrame()
+    figure = scaling_allocation(none, shares_table(fits), fits, (1, 2), True)
+    assert "no share known" in texts(figure)
 
 
 def test_a_flat_surface_is_called_flat_and_gets_no_curve(flat_rows, flat_fit):
@@ -245,7 +299,7 @@ def test_a_flat_surface_is_called_flat_and_gets_no_curve(flat_rows, flat_fit):
     assert not table.told.any() and table.n_params.isna().all() and table.reached.isna().all()
     shares = shares_table(fits)
     said = share_statements(shares, fits)
-    assert "flat" in said[0] or "cannot tell which factor" in said[0]
+    assert "flat" in said[0] or "it cannot be told which factor" in said[0]
     assert said[1] == "mean: not fitted: no scores"
     figure = scaling_allocation(table, shares, fits, (1e9, 1e12), True)
     assert "loss: cannot tell at 2 of 2 budgets" in texts(figure)
@@ -292,6 +346,8 @@ def test_frontier_is_what_allocate_says(rows, fit):
         assert (row.n_params, row.n_data) == (one.n_params.value, one.n_data.value)
         assert (row.flat_n_low, row.flat_n_high) == one.flat_n_params
         assert row.told == one.told
+        assert row.extrapolated == one.extrapolated
+    assert table.told.all()
     slope = np.diff(np.log(table.n_params)) / np.diff(np.log(budgets))
     assert_allclose(exponent.value, slope[0])
     assert exponent.low <= exponent.value <= exponent.high
@@ -323,8 +379,19 @@ def test_link_is_a_rank_correlation_of_designs(rows, scored):
     row = link.trends[(link.trends.subject == MEAN)].set_index("axis").loc["all cells"]
     assert_allclose(row.rho, spearmanr(-link.models.val_loss, link.models.r)[0])
     assert row.n_cells == rows.design.nunique() and row.low <= row.rho <= row.high
-    assert link.statements[0].startswith("all cells: the brain score follows the loss")
+    held = link.trends[(link.trends.subject == MEAN) & (link.trends.axis != "all cells")]
+    verb = "follows" if (held.low > 0).all() else "goes together with"
+    assert link.statements[0].startswith(f"all cells: the brain score {verb} the loss")
     assert "same sign in 4 of 4 participants" in link.statements[0]
+
+
+@pytest.mark.parametrize("low, verb", [(0.1, "follows"), (-0.1, "goes together with")])
+def test_the_score_follows_the_loss_only_at_either_factor_held(low, verb):
+    axes = ["all cells", "equal model size", "equal video"]
+    numbers = {"rho": 0.8, "low": [0.5, 0.3, low], "high": 0.9, "n_cells": 25}
+    said = _said(pd.DataFrame({"subject": MEAN, "axis": axes, **numbers}))
+    assert said[0].startswith(f"all cells: the brain score {verb} the loss")
+    assert ("cannot tell" in said[2]) == (low < 0)
 
 
 def test_link_of_noise_cannot_be_told_and_of_a_reversed_score_is_said(rows):
@@ -371,7 +438,11 @@ def test_two_amounts_of_scan_time_are_refused_and_the_figure_says_so(rows):
 
 
 def test_held_out_largest_scores_lie_in_the_predicted_interval(scored):
-    table = predict_largest(of_subject(scored), "r", **HOW)
+    mine = of_subject(scored)
+    table = predict_largest(mine, "r", **HOW)
+    designs = mine[mine.cell.isin(table.cell)].design.unique()
+    assert len(table) == mine.design.isin(designs).sum()
+    assert (table.groupby("cell").scan_hours.nunique() == 4).all()
     assert len(table) >= 0.25 * 160 and table.inside.mean() >= 0.8
     assert table.scan_hours.max() == 0.8 and (table.low <= table.value).all()
 
@@ -407,7 +478,16 @@ def test_tables_and_caption_of_the_allocation(rows, fit, brain_fit, scored):
     labels = figure.axes[0].get_legend_handles_labels()[1]
     assert {"best for loss", "best for brain score", "loss within 1 % of its best"} <= set(labels)
     assert "not fitted" in texts(figure)
+    beyond = table[table.response == "loss"].extrapolated
+    dashed = [line for line in figure.axes[0].lines if line.get_label() == "_best for loss"]
+    solid = [line for line in figure.axes[0].lines if line.get_label() == "best for loss"]
+    assert len(dashed) == 1 and (np.isnan(solid[0].get_ydata()) == beyond).all()
     words = captions.allocation_caption(table, shares, fits, simulated=True)
+    assert f"told at 2 of 2 settings, {beyond.sum()} of these extrapolated" in words
+    saved = allocations({LOSS: table, SCORE: Refused("two scan times")})
+    assert saved.iloc[-1].said == "not fitted: two scan times" and not saved.iloc[-1].told
+    none = allocations({LOSS: Refused("a"), SCORE: Refused("b")})
+    assert list(none.said) == ["not fitted: a", "not fitted: b"] and not none.told.any()
     assert "loss: best size told at 2 of 2" in words and "sub-x: not fitted: one cell" in words
     constants = fits_table(fits)
     assert list(constants[constants.fit == "loss"].constant)[:3] == ["E", "A", "B"]

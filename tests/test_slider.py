@@ -24,6 +24,7 @@ def table(response="brain score", hours=(0.1, 0.2, 0.4, 0.8), told=True):
             n, score = budget**0.5, 0.1 + 0.02 * np.log10(budget / 1e9)
             rows.append(
                 {"response": response, "budget_flop": budget, "scan_hours": h, "told": told}
+                | {"extrapolated": budget > 5e11}
                 | {"n_params": n, "n_params_low": n / 2, "n_params_high": 2 * n}
                 | {"video_hours": n / 1e5, "video_hours_low": n / 2e5, "video_hours_high": n / 5e4}
                 | {"reached": score, "reached_low": score - 0.01, "reached_high": score + 0.01}
@@ -39,7 +40,9 @@ def test_sliders_look_up_the_row_that_they_point_at():
     budget.value, hours.value = given.budget_flop.max(), 0.8
     row = given[(given.budget_flop == given.budget_flop.max()) & (given.scan_hours == 0.8)].iloc[0]
     assert words.value == setting_words(row)
-    assert words.value.startswith("1e+12 FLOP and 0.8 h of scans: 1M parameters [500k, 2M]")
+    assert words.value.startswith(
+        "1e+12 FLOP and 0.8 h of scans: extrapolated: 1M parameters [500k, 2M]"
+    )
     before = image.value
     budget.value = given.budget_flop.min()
     assert image.value != before and "1e+09 FLOP" in words.value

@@ -175,7 +175,9 @@ def test_only_the_simulation_knows_the_truth():
     for room in ("core", "stimulus", "brain", "video", "encoding", "sweep", "report"):
         for path in (PROJECT / "src/cobe" / room).rglob("*.py"):
             assert not re.search(r"[\"'/]truth[\"'/]", path.read_text()), path
-    readers = [p.stem for p in (PROJECT / "notebooks").glob("*.py") if '"truth"' in p.read_text()]
+    readers = [
+        p.stem for p in sorted((PROJECT / "notebooks").glob("*.py")) if '"truth"' in p.read_text()
+    ]
     assert readers == ["04_encoding", "07_audit"]
 
 

@@ -165,7 +165,7 @@ PROFILES = {
                 (1.6e16, (255, 400, 576, 1024, 1448)),
                 (4e16, (400, 576, 832, 1200, 2048)),
             ),
-            scan_hours=(0.5, 1.0, 2.0, 4.0),
+            scan_hours=(0.2, 0.4, 0.8, 1.6),
             train=TrainConfig(batch_size=16, learning_rate=7.3e-4, n_evals=30, dropout=0.2),
         ),
     ),

@@ -21,9 +21,10 @@ from cobe.core.profiles import PROFILES
 from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
 from cobe.encoding.splits import split_sessions
 from cobe.sweep.arms import all_arm_cells
-from cobe.sweep.grid_plan import plan_table
+from cobe.sweep.grid_plan import ASSUMED_GPU, assumed_rate, plan_table, side_by_side
 from cobe.sweep.models import paper_cells
 from cobe.sweep.pipeline import replayed, stimuli_with_rom, usable_runs
+from cobe.sweep.scan_hours import check_run_hours
 from cobe.sweep.targets import check_space, source_there
 from cobe.video.flops import total_flops, train_flops, vqvae_flops
 
@@ -60,19 +61,21 @@ def cells_of(profile: Profile, steps) -> list[Cell]:
 
 def grid_lines(profile: Profile) -> list[str]:
     """What the joint grid costs, by kind of cell, and what the prediction rests on."""
-    workers = n_workers()
-    table = plan_table(profile, workers=workers)
+    rate = assumed_rate(profile)
+    workers = side_by_side(rate, n_workers())
+    unit = "GPU" if rate is ASSUMED_GPU else "worker"
+    table = plan_table(profile, rate, workers)
     lines = [f"joint grid: {len(table)} models, cheapest first; predicted by {table.rate.iloc[0]}"]
     for kind, rows in table.groupby("kind", sort=False):
         seconds = rows.train_s.sum() + rows.score_s.fillna(0).sum()
         lines.append(
             f"  {kind:<10} {len(rows):>4} models, {rows.flop.sum():.2e} FLOP, "
-            f"{seconds / 60:,.0f} minutes of one worker"
+            f"{seconds / 60:,.0f} minutes of one {unit}"
         )
     what = "" if table.score_s.notna().all() else ", scoring and validation not counted"
     lines.append(
-        f"  in all {table.cum_s.iloc[-1] / 60:,.0f} minutes with {workers} workers{what}; it goes "
-        "on where it was stopped"
+        f"  in all {table.cum_s.iloc[-1] / 60:,.0f} minutes with {workers} {unit}"
+        f"{'' if workers == 1 else 's'}{what}; it goes on where it was stopped"
     )
     return lines
 
@@ -91,16 +94,20 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
             f"{profile.train.n_steps} steps of {profile.train.batch_size} windows each (fewer "
             "where data sizes are compared at equal epochs)"
         )
-    if any(step.name == "06_compute_optimal" for step in steps):
+    has_grid = any(step.name == "06_compute_optimal" for step in steps)
+    if has_grid:
         lines += grid_lines(profile)
     if profile.plan is None:
         given = next((s.parameters["data"] for s in steps if s.parameters.get("data")), "")
-        lines += _real_data(profile, data_dir(given))
-        hours = [n / ASSUMED_FLOP_PER_S / 3600 for n in training_flop(profile, cells)]
+        lines += _real_data(profile, data_dir(given), has_grid)
+        vqvae, gpt = (n / ASSUMED_FLOP_PER_S / 3600 for n in training_flop(profile, cells))
+        what = f"{gpt:.1f} hours on one H100 for the GPT cells and {vqvae:.1f} for the VQ-VAE"
+        if not cells:
+            what = f"{vqvae:.1f} hours on one H100 for the VQ-VAE"
+        above = "; the joint grid is priced above" if has_grid else ""
         lines.append(
-            f"GPU: {hours[1]:.1f} hours on one H100 for the GPT cells and {hours[0]:.1f} for the "
-            f"VQ-VAE, if {ASSUMED_FLOP_PER_S / 1e12:.0f} TFLOP/s are reached (the arithmetic is "
-            "counted, the rate assumed and not measured)"
+            f"GPU: {what}, if {ASSUMED_FLOP_PER_S / 1e12:.0f} TFLOP/s are reached (the arithmetic "
+            f"is counted, the rate assumed and not measured){above}"
         )
     else:
         plan = profile.plan
@@ -116,7 +123,7 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _real_data(profile: Profile, folder: Path) -> list[str]:
+def _real_data(profile: Profile, folder: Path, has_grid: bool) -> list[str]:
     """What the folder holds, what of it is left out and why, and what it would take."""
     space = os.environ.get("COBE_SPACE") or layout.SPACE
     source = os.environ.get("COBE_SOURCE") or source_there(folder, space)
@@ -152,7 +159,7 @@ def _real_data(profile: Profile, folder: Path) -> list[str]:
             check_space(folder, space, os.environ.get("COBE_ATLAS", ""))
         except CobeError as error:
             lines.append(f"parcels: cannot be made: {error}")
-    return lines + _rom(dataset) + _video(profile, dataset) + _disk(profile, dataset)
+    return lines + _rom(dataset) + _video(profile, dataset, has_grid) + _disk(profile, dataset)
 
 
 def _files(dataset: Dataset) -> list[Path]:
@@ -199,19 +206,31 @@ def _rom(dataset: Dataset) -> list[str]:
     return [f"ROM: there, in {place}"]
 
 
-def _video(profile: Profile, dataset: Dataset) -> list[str]:
-    """Whether the sessions of the video model hold what the largest cell asks for."""
+def _video(profile: Profile, dataset: Dataset, has_grid: bool) -> list[str]:
+    """Whether the sessions hold what the largest cell and the grid's scan hours ask for."""
     try:
         split = split_sessions(usable_runs(dataset), profile.video_sessions)
     except CobeError as error:
         return [f"split: cannot be made: {error}"]
     n_frames = sum(_frames(run) for run in split.video)
-    largest = max(cell.n_frames for axis in profile.axes for cell in axis_cells(profile, axis))
+    asked = [cell.n_frames for axis in profile.axes for cell in axis_cells(profile, axis)]
+    largest = max(asked + (list(profile.grid.n_frames) if has_grid else []))
     state = "enough" if n_frames >= largest else "NOT ENOUGH: the run would stop there"
-    return [
+    line = (
         f"split: {len(split.video)} runs for the video model, {len(split.ridge)} for the ridge; "
         f"{n_frames:,} frames to train on, the largest cell takes {largest:,}: {state}"
-    ]
+    )
+    return [line, *(hours_lines(profile, split.ridge) if has_grid else [])]
+
+
+def hours_lines(profile: Profile, runs) -> list[str]:
+    """Whether the scan hours of the joint grid can be had of these runs of the ridge."""
+    asked = ", ".join(f"{hours:g}" for hours in profile.grid.scan_hours)
+    try:
+        check_run_hours(profile, {run.key: run.n_trs for run in runs})
+    except CobeError as error:
+        return [f"scan hours of the joint grid: CANNOT BE HAD: the run would stop there: {error}"]
+    return [f"scan hours of the joint grid: {asked}: enough volumes"]
 
 
 def _frames(run) -> int:

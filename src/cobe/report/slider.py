@@ -89,6 +89,7 @@ def setting_words(row) -> str:
     ends = f"[{amount(row.n_params_low)}, {amount(row.n_params_high)}]"
     size = f"{amount(row.n_params)} parameters {ends}"
     ends = f"[{row.video_hours_low:.2g}, {row.video_hours_high:.2g}]"
+    start = f"{start}extrapolated: " if row.extrapolated else start
     return f"{start}{size}, {row.video_hours:.2g} h of video {ends}, {reached}. {row.said}."
 
 
@@ -153,7 +154,8 @@ def _draw_column(axes, table, name, words, chosen) -> None:
             axes.plot([row.flat_n_low, row.flat_n_high], [place] * 2, color=colour, lw=5, alpha=0.2)
         low, high = getattr(row, f"{name}_low"), getattr(row, f"{name}_high")
         axes.plot([low, high], [place, place], color=colour, lw=1.2)
-        axes.plot(getattr(row, name), place, "o", color=colour)
+        fill = "white" if row.extrapolated else colour
+        axes.plot(getattr(row, name), place, "o", color=colour, mfc=fill)
     if name != "reached" and known.any():
         axes.set_xscale("log")
     if not known.any():
@@ -164,6 +166,8 @@ def _draw_column(axes, table, name, words, chosen) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", lw=0.3, color="0.88")
     note = "\n(pale: within 1 % of the best)" if name == "n_params" else ""
+    if name != "n_params" and (table.told & table.extrapolated).any():
+        note = "\n(open: extrapolated)"
     axes.set_xlabel(words + note)
 
 

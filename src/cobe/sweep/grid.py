@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cobe.core.artifacts import Artifact, Store
-from cobe.core.config import Profile
+from cobe.core.config import Cell, Profile
 from cobe.core.errors import CobeError
 from cobe.core.parallel import n_workers
 from cobe.core.timing import CLIP_SPAN_FRAMES
@@ -18,10 +18,12 @@ from cobe.sweep.grid_plan import (
     ASSUMED_CPU,
     GridCell,
     Rate,
-    flop_per_window,
+    assumed_rate,
     grid_cells,
     plan_table,
+    side_by_side,
     within_budget,
+    work_flop,
 )
 from cobe.sweep.jobs import Job
 from cobe.sweep.models import cell_columns
@@ -72,8 +74,8 @@ def train_grid(
         Tokens of all clips.
     budget_s, budget_flop : float or None
         Stop before the first cell with which the predicted seconds (all workers busy, scoring
-        included; the rate is measured once five cells are there), or the counted FLOP of training,
-        pass this; None: no limit.
+        included; the rate is measured once five cells are there, and a cell that is there counts
+        0 s), or the counted FLOP of training, pass this; None: no limit.
     client : distributed.Client or None
         Train on its workers; None: in processes of this machine.
 
@@ -92,8 +94,13 @@ def train_grid(
     check_frames(profile, load_tokens(tokenised).clips)
     workers = n_workers() if client is None else max(1, sum(client.nthreads().values()))
     jobs = [_job(profile, one, tokenised) for one in cells]
-    rate = None if budget_s is None else measured_rate(pipeline.store, profile, jobs)
-    plan = plan_table(profile, rate, workers)
+    rate, there = assumed_rate(profile), {}
+    if budget_s is not None:
+        there = _there(pipeline.store, cells, jobs)
+        rate = measured_rate(profile, there) or rate
+    if client is None:
+        workers = side_by_side(rate, workers)
+    plan = plan_table(profile, rate, workers, {cell.name for cell in there})
     within = within_budget(plan, budget_s, budget_flop)
     chosen = [one for one, paid in zip(cells, within, strict=True) if paid]
     wanted = [job for job, paid in zip(jobs, within, strict=True) if paid]
@@ -140,20 +147,38 @@ def check_frames(profile: Profile, clips: pd.DataFrame) -> None:
         )
 
 
-def measured_rate(store: Store, profile: Profile, jobs: list[Job]) -> Rate | None:
+def _there(store: Store, cells: list[GridCell], jobs: list[Job]) -> dict[Cell, Artifact]:
+    """What is on disk already of these cells."""
+    found = {}
+    for one, job in zip(cells, jobs, strict=True):
+        item = store.find(job.name, params=job.params, inputs=job.inputs, code=job.code)
+        if item is not None:
+            found[one.cell] = item
+    return found
+
+
+def measured_rate(profile: Profile, there: dict[Cell, Artifact]) -> Rate | None:
     """How fast this machine trained the cells that are there already; None with too few.
 
-    Least squares, with no negative part, of a cell's seconds on its FLOP and its steps. Cells that
-    were resumed are left out: their seconds are of the last piece only.
+    Least squares, with no negative part, of a cell's seconds on its FLOP, validations included as
+    `plan_table` includes them, and its steps. Cells that were resumed are left out: their seconds
+    are of the last piece only.
+
+    Parameters
+    ----------
+    profile : Profile
+        Whose grid.
+    there : dict
+        Cell to its artifact; untrained cells may be among them.
+
+    Returns
+    -------
+    rate : Rate or None
     """
     rows, seconds = [], []
-    for one, job in zip(grid_cells(profile), jobs, strict=True):
-        if not one.cell.trained:
-            continue
-        item = store.find(job.name, params=job.params, inputs=job.inputs, code=job.code)
-        if item is not None and not item.meta["resumed"]:
-            windows = one.cell.n_steps * profile.grid.train.batch_size
-            rows.append((windows * flop_per_window(profile, one.cell), one.cell.n_steps))
+    for cell, item in there.items():
+        if cell.trained and not item.meta["resumed"]:
+            rows.append((work_flop(profile, cell), cell.n_steps))
             seconds.append(item.meta["seconds"])
     if len(rows) < MIN_MEASURED:
         return None

@@ -9,6 +9,7 @@ without data. The schedule of a cell ends with its last step.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,6 +70,29 @@ class Rate:
 
 ASSUMED_CPU = Rate(9e10, 0.015, 0.06, "assumed: one thread of a server CPU")
 ASSUMED_GPU = Rate(0.25 * 989e12, 0.03, 0.06, "assumed: 25 % of one H100's dense bf16")
+
+
+def assumed_rate(profile: Profile) -> Rate:
+    """Of one thread of a CPU for simulated data, of a GPU for data on disk."""
+    return ASSUMED_CPU if profile.plan is not None else ASSUMED_GPU
+
+
+def side_by_side(rate: Rate, workers: int) -> int:
+    """How many cells are computed at a time at this rate: a GPU's has no use for more cores.
+
+    Parameters
+    ----------
+    rate : Rate
+        How fast each of them is.
+    workers : int
+        Processes.
+
+    Returns
+    -------
+    n : int
+        `workers`, or for the assumed rate of a GPU the GPUs of this machine, at least 1.
+    """
+    return max(1, torch.cuda.device_count()) if rate is ASSUMED_GPU else workers
 
 
 def flop_per_window(profile: Profile, cell: Cell) -> float:
@@ -139,6 +163,11 @@ def _train_flop(profile: Profile, cell: Cell) -> float:
     return cell.n_steps * profile.grid.train.batch_size * flop_per_window(profile, cell)
 
 
+def work_flop(profile: Profile, cell: Cell) -> float:
+    """Counted FLOP of a cell's training and its validations: what its seconds are spent on."""
+    return _train_flop(profile, cell) + _validation_flop(profile, cell)
+
+
 def _check(profile: Profile) -> None:
     grid = profile.grid
     for name in ("hidden", "n_frames", "scan_hours"):
@@ -168,7 +197,9 @@ def _check(profile: Profile) -> None:
             )
 
 
-def plan_table(profile: Profile, rate: Rate | None = None, workers: int = 1) -> pd.DataFrame:
+def plan_table(
+    profile: Profile, rate: Rate | None = None, workers: int = 1, there: Collection[str] = ()
+) -> pd.DataFrame:
     """What the grid will cost, cell by cell, cheapest first.
 
     Parameters
@@ -180,6 +211,8 @@ def plan_table(profile: Profile, rate: Rate | None = None, workers: int = 1) -> 
         for data on disk.
     workers : int
         Cells computed side by side.
+    there : collection of str
+        Names of cells that are on disk already: their seconds are 0.
 
     Returns
     -------
@@ -192,11 +225,11 @@ def plan_table(profile: Profile, rate: Rate | None = None, workers: int = 1) -> 
         before they are read: score_s is then NaN, and neither is in cum_s.
     """
     if rate is None:
-        rate = ASSUMED_CPU if profile.plan is not None else ASSUMED_GPU
+        rate = assumed_rate(profile)
     rows, n_params = [], {}
     for one in grid_cells(profile):
         cell, flop = one.cell, _train_flop(profile, one.cell)
-        work = flop + _validation_flop(profile, cell)
+        work = work_flop(profile, cell)
         if cell.hidden not in n_params:
             n_params[cell.hidden] = _count(profile, cell)
         rows.append(
@@ -217,6 +250,7 @@ def plan_table(profile: Profile, rate: Rate | None = None, workers: int = 1) -> 
             }
         )
     table = pd.DataFrame(rows).astype({"slice_flop": float})
+    table.loc[table.cell.isin(list(there)), ["train_s", "score_s"]] = 0.0
     seconds = table.train_s + table.score_s.fillna(0)
     return table.assign(
         cum_flop=table.flop.cumsum(), cum_s=seconds.cumsum() / workers, rate=rate.source
@@ -268,9 +302,9 @@ def within_budget(
     Returns
     -------
     within : bool (n_cells,)
-        True up to the first cell that is beyond a limit. What is on disk already counts like what
-        is not, so that a budget in FLOP always gives the same cells; one in seconds does as long as
-        the rate is the same.
+        True up to the first cell that is beyond a limit. In FLOP what is on disk already counts
+        like what is not, so that a budget always gives the same cells; in seconds it does not
+        count where `plan_table` was told of it.
 
     Raises
     ------

@@ -10,7 +10,9 @@ that has no more.
 
 Scores are those that `cobe.encoding.evaluate` gives a held-out group: predictions and BOLD centred
 in each run, Pearson r over all volumes of the held-out session for each parcel, and the mean over
-parcels. At the level of all hours the two agree.
+parcels. At the level of all hours the two agree. A parcel without data in any run of a participant,
+or without a score at any level, is left out at all levels: every mean of a participant is over the
+same parcels.
 """
 
 from __future__ import annotations
@@ -24,12 +26,7 @@ import torch
 
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Profile, Protocol
-from cobe.core.errors import CobeError
-from cobe.core.timing import TR_S
-from cobe.encoding.align import MIN_COVERAGE, coverage
 from cobe.encoding.crossval import fit_folds, load, make_plan
-from cobe.encoding.delays import delayed_rows
-from cobe.encoding.folds import INNER_PARTS
 from cobe.encoding.stats import centre_in_segments
 from cobe.encoding.table import correlate
 from cobe.sweep.anywhere import make_anywhere
@@ -40,30 +37,10 @@ from cobe.sweep.grid_plan import GridCell
 from cobe.sweep.jobs import Job
 from cobe.sweep.models import cell_columns
 from cobe.sweep.pipeline import Pipeline, load_bold
+from cobe.sweep.scan_hours import Level, check_scan_hours
 from cobe.sweep.scores import keys_by_subject, run_features
 
-# a piece of a level with fewer rows would be an inner fold that is mostly noise
-MIN_PIECE_ROWS = 20
 HELD_OUT, TRAINING = "held out", "training"
-
-
-@dataclass(frozen=True)
-class Level:
-    """What one fit is trained on.
-
-    Attributes
-    ----------
-    held_out : str
-        Session that is scored.
-    hours : float
-        Scan time asked for.
-    volumes : dict
-        (subject, session, run) to how many volumes from its start train, in order.
-    """
-
-    held_out: str
-    hours: float
-    volumes: dict[tuple, int]
 
 
 @dataclass(frozen=True)
@@ -109,120 +86,6 @@ def compute_grid(
     return GridResult(grid_losses(trained.models), scores, trained.not_computed)
 
 
-def scan_levels(n_trs: dict[tuple, int], hours) -> list[Level]:
-    """Nested training sets of one participant, for every held-out session.
-
-    Parameters
-    ----------
-    n_trs : dict
-        (subject, session, run) to volumes; the runs of one participant.
-    hours : sequence of float
-        Levels of scan time.
-
-    Returns
-    -------
-    levels : list of Level
-
-    Raises
-    ------
-    CobeError
-        Fewer than two sessions, or a level that is longer than what is left without a session.
-    """
-    sessions = sorted({key[1] for key in n_trs})
-    subject = next(iter(n_trs))[0]
-    if len(sessions) < 2:
-        raise CobeError(
-            f"{subject}: one session with clips and BOLD for the ridge, {sessions[0]}, and none to "
-            "train on when it is held out; add sessions or leave the participant out"
-        )
-    levels = []
-    for held_out in sessions:
-        by_session = [
-            sorted(key for key in n_trs if key[1] == session)
-            for session in sessions
-            if session != held_out
-        ]
-        longest = max(map(len, by_session))
-        order = [runs[i] for i in range(longest) for runs in by_session if i < len(runs)]
-        there = sum(n_trs[key] for key in order)
-        for level in sorted(hours):
-            wanted = int(level * 3600 / TR_S + 1e-9)
-            if wanted > there:
-                raise CobeError(
-                    f"GridConfig.scan_hours: {level:g} h are {wanted} volumes, and {subject} has "
-                    f"{there} ({there * TR_S / 3600:.3g} h) in {len(order)} runs without {held_out}"
-                    "; lower the level, or leave the participant out"
-                )
-            volumes, left = {}, wanted
-            for key in order:
-                if left > 0:
-                    volumes[key] = min(left, n_trs[key])
-                    left -= volumes[key]
-            levels.append(Level(held_out, float(level), volumes))
-    return levels
-
-
-def check_scan_hours(
-    profile: Profile, clips: pd.DataFrame, n_trs: dict[tuple, int]
-) -> dict[str, list[Level]]:
-    """The levels of every participant, checked before anything is trained.
-
-    Parameters
-    ----------
-    profile : Profile
-        Its grid's hours and its protocol's delays.
-    clips : DataFrame
-        Target clips of the ridge's windows: subject, session, run, start_s, end_s.
-    n_trs : dict
-        (subject, session, run) to the volumes of every run with BOLD.
-
-    Returns
-    -------
-    levels : dict
-        Subject to its levels. A piece with fewer than `MIN_PIECE_ROWS` volumes that have clips at
-        all delays, such as the last one of a level, is left out.
-
-    Raises
-    ------
-    CobeError
-        No hours, hours that a participant does not have, no participant, or so few that penalties
-        cannot be chosen.
-    """
-    if not profile.grid.scan_hours:
-        raise CobeError("GridConfig.scan_hours: empty; give at least one level")
-    delays = profile.protocol.delays_tr
-    found = {}
-    for subject, keys in keys_by_subject(clips, n_trs).items():
-        rows = {key: _usable_rows(clips, key, n_trs[key], delays) for key in keys}
-        levels = scan_levels({key: n_trs[key] for key in keys}, profile.grid.scan_hours)
-        found[subject] = [_checked(level, subject, rows, max(delays)) for level in levels]
-    if not found:
-        raise CobeError("grid: no run has both clips and BOLD; see the inventory for why")
-    return found
-
-
-def _usable_rows(clips: pd.DataFrame, key: tuple, n_trs: int, delays) -> np.ndarray:
-    """Volumes of a run whose delayed volumes are all covered by clips, ascending."""
-    here = (clips[["subject", "session", "run"]] == list(key)).all(axis=1)
-    start_s, end_s = clips.start_s[here].to_numpy(), clips.end_s[here].to_numpy()
-    return np.asarray(
-        delayed_rows(coverage(start_s, end_s, n_trs, TR_S) >= MIN_COVERAGE - 1e-9, delays)
-    )
-
-
-def _checked(level: Level, subject: str, rows: dict, purge_trs: int) -> Level:
-    """The level without pieces that are too short; CobeError if too little is left."""
-    n_rows = {key: int((rows[key] < n).sum()) for key, n in level.volumes.items()}
-    kept = {key: n for key, n in level.volumes.items() if n_rows[key] >= MIN_PIECE_ROWS}
-    total = sum(n_rows[key] for key in kept)
-    if not kept or (len(kept) == 1 and total // INNER_PARTS <= purge_trs + 1):
-        raise CobeError(
-            f"GridConfig.scan_hours: {level.hours:g} h of {subject} without {level.held_out} are "
-            f"{total} usable volumes, too few to choose a penalty in; raise the level"
-        )
-    return Level(level.held_out, level.hours, kept)
-
-
 def score_levels(
     features: dict[str, np.ndarray],
     clips: pd.DataFrame,
@@ -250,8 +113,9 @@ def score_levels(
     scores : DataFrame
         One row per participant, held-out session and level: subject, held_out, scan_hours (asked
         for), n_train_trs (volumes that trained: with BOLD, and clips at all delays), n_test_trs, r
-        (mean over parcels), n_parcels (that have a score), n_alpha_edge (parcels whose penalty is
-        at an edge of the grid), block (chosen inside the training volumes).
+        (mean over parcels), n_parcels (that have a score at every level and in every held-out
+        session: the same parcels, and number, in all rows of a participant), n_alpha_edge (parcels
+        whose penalty is at an edge of the grid), block (chosen inside the training volumes).
     """
     plan = make_plan(
         delays_tr=protocol.delays_tr,
@@ -266,13 +130,26 @@ def score_levels(
             str(block): {key: run_features(values, clips, key, len(bold[key])) for key in keys}
             for block, values in features.items()
         }
-        for level in own:
-            scored = _score_level(level, runs_x, bold, keys, plan)
-            rows.append({"subject": subject, "held_out": level.held_out} | scored)
+        series = _without_absent({key: bold[key] for key in keys})
+        scored = [_score_level(level, runs_x, series, keys, plan) for level in own]
+        there = np.all([np.isfinite(r) for r, _ in scored], axis=0)
+        for level, (r, told) in zip(own, scored, strict=True):
+            mean = float(r[there].mean()) if there.any() else np.nan
+            row = {"subject": subject, "held_out": level.held_out} | told
+            rows.append(row | {"r": mean, "n_parcels": int(there.sum())})
     return pd.DataFrame(rows)
 
 
-def _score_level(level: Level, runs_x: dict, bold: dict, keys: list[tuple], plan) -> dict:
+def _without_absent(series: dict) -> dict:
+    """Series of one participant; a parcel that is NaN throughout one run is NaN in all."""
+    absent = np.any([np.isnan(y).all(axis=0) for y in series.values()], axis=0)
+    return {key: np.where(absent, np.float32(np.nan), y) for key, y in series.items()}
+
+
+def _score_level(
+    level: Level, runs_x: dict, bold: dict, keys: list[tuple], plan
+) -> tuple[np.ndarray, dict]:
+    """r of every parcel, NaN where there is none, and what else is told of a level."""
     held = [key for key in keys if key[1] == level.held_out]
     used = held + list(level.volumes)
     groups = [HELD_OUT] * len(held)
@@ -288,13 +165,12 @@ def _score_level(level: Level, runs_x: dict, bold: dict, keys: list[tuple], plan
     y = centre_in_segments(data.y.cpu().numpy()[test], segment)
     y[:, data.missing] = np.nan
     r = correlate(centre_in_segments(fit.predicted, segment), y)[0]
-    there = np.isfinite(r)
-    return {
+    return r, {
         "scan_hours": level.hours,
         "n_train_trs": len(fit.fold.train),
         "n_test_trs": len(test),
-        "r": float(r[there].mean()) if there.any() else np.nan,
-        "n_parcels": int(there.sum()),
+        "r": np.nan,  # both are known when all levels are
+        "n_parcels": 0,
         "n_alpha_edge": int((fit.low | fit.high).sum()),
         "block": int(fit.readout),
     }

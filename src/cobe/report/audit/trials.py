@@ -64,7 +64,7 @@ def fig_null_brain(trials: pd.DataFrame, simulated: bool) -> style.PaperFigure:
             axes.set_xlim(bins[0], bins[-1])
             if not number:
                 axes.annotate(
-                    "truth", (0, 1), xycoords=axes.get_xaxis_transform(), xytext=(-3, 2),
+                    "the truth", (0, 1), xycoords=axes.get_xaxis_transform(), xytext=(-3, 2),
                     textcoords="offset points", ha="right", color=WRONG_COLOUR,
                 )  # fmt: skip
             last = number == len(looks) - 1
@@ -104,7 +104,7 @@ def statistic_words(here) -> str:
 def _draw_reported(axes, here, colour, bins) -> None:
     """Histogram of what is reported over draws, the truth, and one large number."""
     counts, _, _ = axes.hist(here["r"], bins=bins, color=colour, label="reported")
-    axes.axvline(0, color=WRONG_COLOUR, linewidth=1.2, zorder=3, label="truth")
+    axes.axvline(0, color=WRONG_COLOUR, linewidth=1.2, zorder=3, label="the truth")
     axes.set_ylim(0, counts.max() * 1.15)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)

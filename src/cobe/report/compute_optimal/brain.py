@@ -57,7 +57,7 @@ def scaling_brain(rows: pd.DataFrame, fit, link, simulated: bool) -> style.Paper
             draw.say(panel, "; ".join(filter(None, (said, no_floor))))
         n = len(subjects_of(rows))
         a.set_title(f"{style.data_words(simulated)}; mean of {n} participants", loc="left")
-        c.set_title("models of most video", loc="left")
+        c.set_title("each size at its most video", loc="left")
         b.set_title(f"readout on {hours:.2g} h of scans", loc="left")
     return figure
 

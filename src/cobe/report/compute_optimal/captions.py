@@ -8,20 +8,30 @@ import pandas as pd
 from cobe.report.captions import REAL_DATA, SIMULATED_DATA
 from cobe.report.compute_optimal import draw
 from cobe.report.compute_optimal.figures import bias_words, exponent_words
-from cobe.report.compute_optimal.rows import Refused, of_subject, subjects_of
+from cobe.report.compute_optimal.rows import (
+    MEAN,
+    SHARED,
+    Refused,
+    early_words,
+    of_subject,
+    subjects_of,
+)
 from cobe.report.compute_optimal.spending import LOSS, SCORE, share_statements
 
 FITS_CAPTION = (
-    "Constants of every scaling fit with 95 % intervals (multiplier bootstrap over designs); `E "
+    "Constants of every scaling fit with 95 % intervals (multiplier bootstrap over designs), "
+    f"{SHARED}. `E "
     "(profile)` is the floor with its profile interval. An empty value is not estimated, and "
     "`said` says why; a refused fit has one row."
 )
 ALLOCATION_CAPTION = (
     "Best model size and amount of video for every training budget (FLOP, counted part by part) "
-    "and amount of scan time, with 95 % intervals; all video counted as fresh, 60 frames per "
-    "second. `told`: the best size lies inside the search, its interval spans less than a factor "
-    "of ten, and the fit fixes the exponents of size and video; where it is False, they are "
-    "empty. `flat_n_low` to `flat_n_high`: "
+    f"and amount of scan time, with 95 % intervals, {SHARED}. All video is counted as fresh, 60 "
+    "frames per second. `told`: the best size and its interval lie inside the search, the interval "
+    "spans less than a factor of ten, and the fit fixes the exponents of size and video; where it "
+    "is False, they are empty. `extrapolated`: the best size or video, or the scan time, lies "
+    "beyond what the fit has seen; so for what doubling adds. A response that could not be "
+    "allocated has one row. `flat_n_low` to `flat_n_high`: "
     "sizes within 1 % of the best response. `said`: what the surface says and cannot tell."
 )
 
@@ -33,8 +43,8 @@ def loss_caption(rows: pd.DataFrame, fit, held_out, forms, *, simulated: bool) -
         f"**fig_scaling_loss.** Validation loss of {len(grid)} models ({_designs(grid)}, "
         f"{len(grid) - grid.design.nunique()} repeats with another seed) against (a) the video "
         "they were trained on and (b) their parameters, all of them counted. One marker per model: "
-        "its lowest validation loss in nats per token, on the same held-out windows for all. Lines "
-        "and bands: "
+        "its lowest validation loss in nats per token, on the same held-out windows for all; "
+        f"{early_words(rows)}. Lines and bands: "
         + _fit_words(fit, "E + A N^-α + B D^-β", len(rows), rows.design.nunique())
         + " Tokens seen again count as fewer fresh ones (Muennighoff et al. 2023, R* of language "
         "models, an assumption here).",
@@ -57,13 +67,15 @@ def isoflop_caption(rows: pd.DataFrame, cut, frontier, *, simulated: bool) -> st
         "log parameters; star and bar: vertex with its 95 % interval over resampled models.",
         "(b) Best model size of each slice by the parabola (stars), what a parabola makes of the "
         "fitted surface at the same sizes without noise (rings), and the optimum of the surface "
-        "itself with its 95 % band (line), for the video that there is.",
+        "itself with its 95 % band (line; dashed: extrapolated), for the video that there is. "
+        f"Intervals are {SHARED}.",
         f"{_sentence(exponent_words(cut, frontier))}",
         *[f"{_sentence(said)}" for said in bias_words(cut)],
         "A parabola is biased where the two exponents differ or the sizes do not lie around the "
-        "optimum; the distance of rings and line is that bias.",
+        f"optimum; {_bias_seen(cut)}.",
         f"(c) Loss of all {len(rows)} models against the FLOP of their training, the envelope that "
-        "no cheaper model beats, and the surface at its best size.",
+        "no cheaper model beats, and the surface at its best size (dashed: extrapolated). "
+        f"{_sentence(early_words(rows))}",
         *([f"Not told: {said}."] if said else []),
         "What this does not show: the cost of the VQ-VAE, of validation, or of runs that were "
         "thrown away; FLOP are not seconds.",
@@ -80,8 +92,8 @@ def brain_caption(rows: pd.DataFrame, fit, link, *, simulated: bool) -> str:
     )
     words = [
         f"**fig_scaling_brain.** "
-        f"Pearson r of predicted and measured BOLD, mean over all parcels, over "
-        f"{trained.n_held_out.min()} held-out sessions in turn and over {len(subjects_of(rows))} "
+        f"Pearson r of predicted and measured BOLD, mean over {_parcel_words(rows)}, over "
+        f"{_range(trained.n_held_out)} held-out sessions in turn and over {len(subjects_of(rows))} "
         f"participants, of {trained.cell.nunique()} trained and {untrained.cell.nunique()} "
         "untrained models: against (a) video and (b) parameters with all scan time, and (c) the "
         f"scan time that the readout was fitted on ({', '.join(f'{h:g}' for h in hours)} hours, "
@@ -109,7 +121,11 @@ def allocation_caption(
     for response in (LOSS, SCORE):
         mine = table[table.response == response] if len(table) else table
         if len(mine):
-            told.append(f"{response}: best size told at {int(mine.told.sum())} of {len(mine)}")
+            beyond = int((mine.told & mine.extrapolated).sum())
+            told.append(
+                f"{response}: best size told at {int(mine.told.sum())} of {len(mine)} settings, "
+                f"{beyond} of these extrapolated"
+            )
         else:
             told.append(f"{response}: no allocation")
     words = [
@@ -117,12 +133,13 @@ def allocation_caption(
         "(a) Best model size and (b) best amount of video for a training "
         "budget, for the loss and for the brain score with the most scan time tried; shaded: 95 % "
         "interval; hatched: sizes whose response is within 1 % of the best, where the choice does "
-        "not matter; grey: budgets that were not trained, extrapolated. Where a best size is not "
+        "not matter; grey: budgets that were not trained; open, dashed: best size or video beyond "
+        "what the fit has seen, extrapolated. Where a best size is not "
         "known within a factor of ten, or an exponent is not fixed, it is not drawn "
-        f"({'; '.join(told)} settings).",
+        f"({'; '.join(told)}).",
         "(c) What doubling the compute or the scan time would add to the mean r, from what is at "
-        "hand. (d) Share of each factor in the fitted gain from the smallest to the largest value "
-        "tried: " + ". ".join(share_statements(shares, fits)) + ".",
+        f"hand{_doubled_words(table)}. (d) Share of each factor in the fitted gain from the "
+        "smallest to the largest value tried: " + ". ".join(share_statements(shares, fits)) + ".",
         "What this does not show: prices (an hour of scanning costs more than an hour of video), "
         "how factors act together beyond the sum of their terms, or shares over other ranges: a "
         "factor that was varied more explains more.",
@@ -141,6 +158,7 @@ def _fit_words(fit, form: str, n_models: int, n_designs: int) -> str:
         f"{form} by summed Huber loss of log residuals on {n_models} rows of {n_designs} designs, "
         "95 % multiplier bootstrap over designs."
     )
+    words += f" Intervals are {SHARED}."
     said = [draw.unusable(fit, name) or draw.caution(fit, name) for name in fit.factors]
     said = [*filter(None, said), *fit.warnings]
     return f"{words} The fit says: {'; '.join(said)}." if said else words
@@ -168,6 +186,39 @@ def _forms_words(forms) -> str:
         "(d) Relative error of each form on the same largest cells, with 95 % interval; open: "
         f"worse than the best. {_sentence(verdicts.replace('floor + ', ''))}"
     )
+
+
+def _bias_seen(cut) -> str:
+    if isinstance(cut, Refused) or cut.slices.bias.isna().all():
+        return "how much here is not known"
+    return "the distance of rings and line is that bias"
+
+
+def _doubled_words(table) -> str:
+    """On how many settings of panel c what is doubled lies beyond what the fit has seen."""
+    scores = table[table.response == SCORE] if len(table) else table
+    if not len(scores):
+        return ""
+    n_compute, n_hours = (
+        int(scores[f"gain_{step}_extrapolated"].astype(bool).sum())
+        for step in ("compute", "scan_hours")
+    )
+    return (
+        f" (open: extrapolated, in {n_compute} of {len(scores)} settings of the table for compute, "
+        f"in {n_hours} for scan time)"
+    )
+
+
+def _parcel_words(rows) -> str:
+    """How many parcels the score is a mean over, if the table says it."""
+    if "n_parcels" not in rows:
+        return "all parcels"
+    return f"{_range(rows.n_parcels[rows.subject != MEAN].astype(int))} parcels of a participant"
+
+
+def _range(counts) -> str:
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _sentence(words: str) -> str:

@@ -101,6 +101,19 @@ def curve(axes, fit, factor: str, ends, others: dict, look: dict) -> None:
         axes.fill_between(x, low, high, color=look["color"], alpha=0.15, lw=0, zorder=1)
 
 
+def told_line(axes, x, y, extrapolated, colour: str, label: str, marker: str = "") -> None:
+    """A line that is solid where the fit has seen the like, dashed and open where not.
+
+    ``x``, ``y`` and ``extrapolated`` (bool) have shape (n_points,).
+    """
+    x, y, beyond = np.asarray(x), np.asarray(y, float), np.asarray(extrapolated, bool)
+    look = {"color": colour, "marker": marker, "ms": 2}
+    name = label if beyond.all() else f"_{label}"
+    axes.plot(x, y, ls=(0, (3, 2)), lw=0.7, mfc="white", label=name, **look)
+    if not beyond.all():
+        axes.plot(x, np.where(beyond, np.nan, y), ls="-", label=label, **look)
+
+
 def points(axes, x, y, look: dict, label: str = "") -> None:
     """Models as markers without a line."""
     axes.plot(

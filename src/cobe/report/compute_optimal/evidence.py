@@ -29,7 +29,9 @@ def predict_largest(
 ) -> pd.DataFrame:
     """Fit all but the largest cells, and set what that predicts beside what was seen there.
 
-    The largest cells are those of `cobe.report.scaling.compare_forms`.
+    The largest cells are those of `cobe.report.scaling.compare_forms`. For scores they are the
+    largest designs in size and video, held out with all their scan hours: a network that was
+    trained once is never on both sides.
 
     Parameters
     ----------
@@ -58,7 +60,10 @@ def predict_largest(
         factors["scan_hours"] = rows.scan_hours
     seen = rows[response] if response != "r" else 1 - rows[response]
     checked = surface.checked_rows(factors, seen, response)
-    held = largest_cells(checked, held_out_share)
+    held = largest_cells(checked, held_out_share, rows.design if response == "r" else None)
+    both = set(rows.design[held]) & set(rows.design[~held])
+    if both:
+        raise CobeError(f"held-out cells: design {min(both)} is also among those fitted")
     there = [column[~held].to_numpy() for column in factors.values()]
     given = rows[~held]
     fit = fit_brain_score if response == "r" else fit_parametric
@@ -177,6 +182,9 @@ def _pooled_rho(x, y, group) -> float:
 
 
 def _said(trends) -> list[str]:
+    """In words; that the score follows the loss only where it does at either factor held."""
+    held = trends[(trends.subject == MEAN) & (trends.axis != "all cells")]
+    verb = "follows" if (held.low > 0).all() else "goes together with"
     said = []
     for row in trends[trends.subject == MEAN].itertuples():
         if not np.isfinite(row.rho):
@@ -186,11 +194,11 @@ def _said(trends) -> list[str]:
         each = trends[(trends.axis == row.axis) & (trends.subject != MEAN)]
         same = int((np.sign(each.rho) == np.sign(row.rho)).sum())
         if row.low > 0:
-            verdict = "the brain score follows the loss"
+            verdict = f"the brain score {verb} the loss"
         elif row.high < 0:
             verdict = "the brain score falls where the loss improves"
         else:
-            verdict = "the data cannot tell whether the brain score follows the loss"
+            verdict = "the data cannot tell whether the brain score goes together with the loss"
         said.append(
             f"{row.axis}: {verdict} ({numbers}; same sign in {same} of {len(each)} participants)"
         )

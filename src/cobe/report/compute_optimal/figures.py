@@ -140,7 +140,7 @@ def scaling_isoflop(rows: pd.DataFrame, cut, frontier, simulated: bool) -> style
     figure : PaperFigure
     """
     with style.cobe_style():
-        figure = style.new_figure(70.0)
+        figure = style.new_figure(73.0)
         panels = [style.axes_mm(figure, x, 10.0, 45.0, 44.0) for x in (14.0, 73.0, 133.0)]
         for letter, x in zip("abc", (2, 61, 121), strict=True):
             style.panel_letter(figure, x, 2, letter)
@@ -149,7 +149,7 @@ def scaling_isoflop(rows: pd.DataFrame, cut, frontier, simulated: bool) -> style
         _draw_envelope(panels[2], rows, frontier)
         panels[0].set_title(f"equal FLOP; {style.data_words(simulated)}", loc="left")
         words = [exponent_words(cut, frontier), *bias_words(cut)]
-        style.text_mm(figure, 14.0, 68.5, "; ".join(words), fontsize=6, va="bottom")
+        style.text_mm(figure, 14.0, 71.5, "\n".join(words), fontsize=6, va="bottom")
     return figure
 
 
@@ -166,8 +166,11 @@ def exponent_words(cut, frontier) -> str:
     elif frontier[0].told.sum() < 2:
         said.append("surface: cannot tell the best size")
     else:
-        e = frontier[1]
-        said.append(f"surface: best size ~ FLOP^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]")
+        e, told = frontier[1], frontier[0].told
+        said.append(
+            f"surface: best size ~ FLOP^{e.value:.2f} [{e.low:.2f}, {e.high:.2f}] "
+            f"({int(told.sum())} of {len(told)} budgets)"
+        )
     return "; ".join(said)
 
 
@@ -216,7 +219,8 @@ def _draw_optima(axes, cut, frontier) -> None:
         if len(known) > 1:
             band = known.n_params_low, known.n_params_high
             axes.fill_between(known.budget_flop, *band, color=FIT_COLOUR, alpha=0.15, lw=0)
-            axes.plot(known.budget_flop, known.n_params, color=FIT_COLOUR, label="fitted surface")
+            line = known.budget_flop, known.n_params, known.extrapolated
+            draw.told_line(axes, *line, FIT_COLOUR, "fitted surface")
         seen.append(table.budget_flop)
     if not isinstance(cut, Refused):
         ok = cut.slices[cut.slices.state == OK]
@@ -259,7 +263,8 @@ def _draw_envelope(axes, rows, frontier) -> None:
     axes.step(best.flop, best.loss, where="post", color="#31688e", lw=1.0, label="envelope")
     if not isinstance(frontier, Refused) and frontier[0].told.any():
         table = frontier[0][frontier[0].told]
-        axes.plot(table.budget_flop, table.response, color=FIT_COLOUR, label="fitted, best size")
+        line = table.budget_flop, table.response, table.extrapolated
+        draw.told_line(axes, *line, FIT_COLOUR, "fitted, best size")
         band = table.response_low, table.response_high
         axes.fill_between(table.budget_flop, *band, color=FIT_COLOUR, alpha=0.15, lw=0)
     draw.log_axis(axes, "FLOP of one training", rows.flop, draw.power_text)

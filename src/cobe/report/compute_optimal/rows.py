@@ -13,12 +13,16 @@ from cobe.report.scaling import effective_data
 DESIGN = ["hidden", "n_layers", "n_heads", "n_frames", "n_steps"]
 LOSS_COLUMNS = (
     *["cell", *DESIGN, "kind", "slice_flop", "n_params", "n_windows", "tokens_per_window"],
-    *["unique_tokens", "tokens_seen", "flop", "val_loss"],
+    *["unique_tokens", "tokens_seen", "tokens_seen_best", "flop", "val_loss"],
 )
 SCORE_COLUMNS = ("cell", *DESIGN, "kind", "trained", "subject", "held_out", "scan_hours", "r")
 FRAMES_PER_HOUR = 60 * 3600
 SAME_COST = 1.01
 MEAN = "mean"
+SHARED = (
+    "given these runs and this one draw of the video; noise that all models of a scan-time level "
+    "or subset share is not in them"
+)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,14 @@ def attempt(function, *args, **options):
 
 
 def words_of(result) -> str:
-    """What a fit, its slices or a link says in words, or why there is none; one line each."""
+    """What a fit, its slices or a link says in words, or why there is none; one line each.
+
+    The last line is what no interval here holds.
+    """
     if isinstance(result, Refused):
         return str(result)
     said = result.statements if hasattr(result, "statements") else result.warnings
-    return "\n".join(said) or "nothing that it cannot tell"
+    return "\n".join([*said, f"intervals are {SHARED}"])
 
 
 def loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
@@ -81,16 +88,38 @@ def loss_rows(losses: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     CobeError
-        A column is missing, there is no row, or a cell has two.
+        A column is missing, there is no row, a cell has two, or training never lowered a model's
+        loss.
     """
     rows = _with_columns(losses, LOSS_COLUMNS, "losses")
     double = rows.cell[rows.cell.duplicated()]
     if len(double):
         raise CobeError(f"losses: cell {double.iloc[0]} has two rows; hand over one per model")
+    untaught = rows.cell[rows.tokens_seen_best == 0]
+    if len(untaught):
+        raise CobeError(
+            f"losses: {', '.join(untaught)}: lowest loss before the first step, so nothing was "
+            "learnt; look at the learning rate, or leave these cells out and say so"
+        )
     return rows.assign(
         n_effective=effective_data(rows.tokens_seen.to_numpy(), rows.unique_tokens.to_numpy()),
         design=_design(rows),
     ).reset_index(drop=True)
+
+
+def early_words(rows: pd.DataFrame) -> str:
+    """How many models had their lowest loss before the end, and against what it stands.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        Of `loss_rows`.
+    """
+    n_early = int((rows.tokens_seen_best < rows.tokens_seen).sum())
+    return (
+        f"{n_early} of {len(rows)} models had their lowest loss before the end; it stands against "
+        "the tokens and FLOP of the whole run"
+    )
 
 
 def score_rows(scores: pd.DataFrame, losses: pd.DataFrame, n_params: pd.Series) -> pd.DataFrame:
@@ -111,15 +140,15 @@ def score_rows(scores: pd.DataFrame, losses: pd.DataFrame, n_params: pd.Series) 
     -------
     rows : pandas.DataFrame
         One row per cell, subject (and subject ``"mean"``, over all participants) and scan_hours:
-        the columns of the cell, r, n_held_out (sessions), n_subjects, design; tokens are NaN of
-        untrained models.
+        the columns of the cell, r, n_held_out (sessions), n_subjects, design; n_parcels of each
+        participant, if the scores have it (NaN of the mean); tokens are NaN of untrained models.
 
     Raises
     ------
     CobeError
         A column is missing, there is no row, r is not finite, a subject is called "mean", a cell
-        is not in the plan or among the losses, or participants lack cells or scan hours that others
-        have.
+        is not in the plan or among the losses, participants lack cells or scan hours that others
+        have, or the parcels of a participant change in number.
     """
     rows = _with_columns(scores, SCORE_COLUMNS, "scores")
     if (rows.subject == MEAN).any():
@@ -129,6 +158,9 @@ def score_rows(scores: pd.DataFrame, losses: pd.DataFrame, n_params: pd.Series) 
             f"scores: r of {int((~np.isfinite(rows.r)).sum())} rows is not finite; look at these "
             "cells first"
         )
+    counted = {"n_parcels": ("n_parcels", "first")} if "n_parcels" in rows else {}
+    if counted:
+        _refuse_other_parcels(rows)
     tokens = losses[["cell", "unique_tokens", "tokens_seen", "n_effective"]]
     rows = rows.assign(n_params=rows.cell.map(n_params)).merge(tokens, on="cell", how="left")
     alien = rows.cell[rows.n_params.isna() | (rows.trained & rows.tokens_seen.isna())]
@@ -139,7 +171,7 @@ def score_rows(scores: pd.DataFrame, losses: pd.DataFrame, n_params: pd.Series) 
     cell = ["cell", "kind", "trained", *DESIGN, *list(tokens)[1:], "n_params"]
     by = {"as_index": False, "dropna": False}
     each = rows.groupby([*cell, "subject", "scan_hours"], **by).agg(
-        r=("r", "mean"), n_held_out=("held_out", "nunique")
+        r=("r", "mean"), n_held_out=("held_out", "nunique"), **counted
     )
     mean = each.groupby([*cell, "scan_hours"], **by).agg(
         r=("r", "mean"), n_held_out=("n_held_out", "min"), n_subjects=("subject", "nunique")
@@ -153,6 +185,18 @@ def score_rows(scores: pd.DataFrame, losses: pd.DataFrame, n_params: pd.Series) 
         )
     table = pd.concat([each.assign(n_subjects=1), mean.assign(subject=MEAN)], ignore_index=True)
     return table.assign(design=_design(table))
+
+
+def _refuse_other_parcels(rows) -> None:
+    """A mean over other parcels is another score: no factor may change them."""
+    ends = rows.groupby("subject").n_parcels.agg(["min", "max"])
+    varying = ends.index[ends["min"] != ends["max"]]
+    if len(varying):
+        low, high = ends.loc[varying[0]]
+        raise CobeError(
+            f"scores: {varying[0]} has {low} to {high} parcels, so that its means are over "
+            "different ones; score the same parcels everywhere"
+        )
 
 
 def subjects_of(rows: pd.DataFrame) -> list[str]:

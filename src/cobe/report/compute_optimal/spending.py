@@ -8,8 +8,9 @@ import pandas as pd
 from cobe.core.errors import CobeError
 from cobe.report import style
 from cobe.report.compute_optimal import draw
-from cobe.report.compute_optimal.rows import Refused, hours_of_video
+from cobe.report.compute_optimal.rows import MEAN, SHARED, Refused, hours_of_video
 from cobe.report.scaling import ScalingFit, allocate, gain_shares
+from cobe.report.scaling.allocation import DOUBLED_HOURS
 
 LOSS_COLOUR, SCORE_COLOUR = "#31688e", "#35853f"
 FACTOR_COLOURS = {"n_params": "#440154", "n_data": "#31688e", "scan_hours": "#35b779"}
@@ -43,10 +44,11 @@ def allocation_table(
         One row per budget and hours: response ("loss" or "brain score"), budget_flop, scan_hours,
         n_params, n_tokens, video_hours, reached (the response there), hours_enough, gain_compute
         and gain_scan_hours (what doubling adds), each with ``_low`` and ``_high``; flat_n_low and
-        flat_n_high (sizes within 1 % of the best response), told as `cobe.report.scaling.allocate`
-        gives it, said (its statements). Where the best is not told, size, video, what is reached
-        and what compute adds are NaN, and said gives the reasons; what scan time adds is NaN where
-        its exponent is not fixed.
+        flat_n_high (sizes within 1 % of the best response), told and extrapolated as
+        `cobe.report.scaling.allocate` gives them, gain_compute_extrapolated and
+        gain_scan_hours_extrapolated, said (its statements). Where the best is not told, size,
+        video, what is reached and what compute adds are NaN, and said gives the reasons; what scan
+        time adds is NaN where its exponent is not fixed.
 
     Raises
     ------
@@ -74,16 +76,40 @@ def _row(fit, best, rows) -> dict:
     for gain in best.gains.itertuples():
         name = f"gain_{gain.step}"
         row |= {name: gain.gain, f"{name}_low": gain.low, f"{name}_high": gain.high}
+        row[f"{name}_extrapolated"] = gain.extrapolated
     row |= dict(zip(("flat_n_low", "flat_n_high"), best.flat_n_params, strict=True))
     own = [words for words in best.statements if words not in fit.warnings]
     without = [name for name in _UNTOLD if not best.told]
     if not best.told:
-        own = [words for words in own if "best n_params" in words and "flat" not in words]
+        kept = [words for words in own if "best n_params" in words and "flat" not in words]
+        own = [*kept, *(words for words in own if words.startswith(DOUBLED_HOURS))]
         own += filter(None, (draw.doubt(fit, name) for name in ("n_params", "n_data")))
     if not fit.is_score or draw.doubt(fit, "scan_hours"):
         without += ["gain_scan_hours", "hours_enough"]
     row |= {f"{name}{end}": np.nan for name in without for end in ("", "_low", "_high")}
-    return row | {"told": best.told, "said": "; ".join(own)}
+    return row | {"told": best.told, "extrapolated": best.extrapolated, "said": "; ".join(own)}
+
+
+def allocations(by_response: dict) -> pd.DataFrame:
+    """Allocations of every response in one table; one that was refused has a row that says why.
+
+    Parameters
+    ----------
+    by_response : dict of str to (pandas.DataFrame or Refused)
+        ``"loss"`` and ``"brain score"`` to what `allocation_table` gave.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Rows of `allocation_table`; of a refused response response, told (False) and said alone.
+    """
+    tables = [
+        pd.DataFrame([{"response": name, "told": False, "said": str(found)}])
+        if isinstance(found, Refused)
+        else found
+        for name, found in by_response.items()
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
 def fits_table(fits: dict) -> pd.DataFrame:
@@ -128,16 +154,30 @@ def shares_table(fits: dict) -> pd.DataFrame:
     table : pandas.DataFrame
         The columns of `cobe.report.scaling.gain_shares`, with fit (its name) and largest_share
         (the factor that has it, or ""); fits that were refused, or that follow no power law in any
-        factor, have no rows.
+        factor, have no rows. For brain scores a factor is named only if it also has the largest
+        gain in the own fit of every participant, two or more: resamples do not hold the noise that
+        all models share.
     """
-    tables = []
+    tables, agreed = [], _largest_of_all(fits)
     for name, fit in fits.items():
         if isinstance(fit, Refused) or set(fit.lost) == set(fit.factors):
             continue
         shares = gain_shares(fit)
-        tables.append(shares.table.assign(fit=name, largest_share=shares.largest or ""))
+        sure = shares.largest and (name == LOSS or shares.largest == agreed)
+        named = shares.largest if sure else ""
+        tables.append(shares.table.assign(fit=name, largest_share=named))
     columns = "fit factor share share_low share_high largest_share".split()
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _largest_of_all(fits) -> str:
+    """Factor with the largest fitted gain in every participant's own fit; "" where they differ."""
+    own = [fit for name, fit in fits.items() if name not in (LOSS, MEAN)]
+    if len(own) < 2 or any(isinstance(fit, Refused) or fit.lost for fit in own):
+        return ""
+    tables = [gain_shares(fit).table.set_index("factor") for fit in own]
+    tops = {table.gain.idxmax() for table in tables}
+    return tops.pop() if len(tops) == 1 else ""
 
 
 def share_statements(shares: pd.DataFrame, fits: dict) -> list[str]:
@@ -159,21 +199,24 @@ def share_statements(shares: pd.DataFrame, fits: dict) -> list[str]:
         if not len(mine):
             said.append(f"{name}: flat, no power law in any factor: there is no gain to share")
             continue
-        parts = ", ".join(_share_words(row) for row in mine.itertuples())
+        parts = ", ".join(_share_words(row, fit) for row in mine.itertuples())
         largest = mine.largest_share.iloc[0]
-        verdict = (
-            f"{draw.FACTOR_WORDS[largest]} explains the largest share over the ranges tried"
-            if largest
-            else "the data cannot tell which factor explains the largest share"
-        )
+        verdict = "it cannot be told which factor explains the largest share"
+        if largest:
+            own = "in every participant's own fit too"
+            where = "in this one draw of the video" if name == LOSS else own
+            words = draw.FACTOR_WORDS[largest]
+            verdict = f"{words} explains the largest share over the ranges tried, {where}"
         said.append(f"{name}: {verdict} ({parts})")
-    return said
+    fitted = any(not isinstance(fit, Refused) for fit in fits.values())
+    return [*said, *([f"Intervals are {SHARED}"] if fitted else [])]
 
 
-def _share_words(row) -> str:
+def _share_words(row, fit) -> str:
     words = draw.FACTOR_WORDS[row.factor]
     if np.isnan(row.share):
-        return f"{words} none (no power law)"
+        lost = row.factor in fit.lost
+        return f"{words} not known ({'no power law' if lost else 'nor then its share'})"
     return f"{words} {row.share:.0%} [{row.share_low:.0%}, {row.share_high:.0%}]"
 
 
@@ -258,9 +301,8 @@ def _draw_best(axes, table, name, words, trained_flop, flat=False) -> None:
             alpha=0.2,
             lw=0,
         )
-        axes.plot(
-            told.budget_flop, told[name], "o-", ms=2, color=colour, label=f"best for {response}"
-        )
+        line = told.budget_flop, told[name], told.extrapolated
+        draw.told_line(axes, *line, colour, f"best for {response}", "o")
     draw.log_axis(
         axes, "FLOP of one training (grey: not trained)", table.budget_flop, draw.power_text
     )
@@ -311,6 +353,9 @@ def _draw_gains(axes, table, fits) -> None:
         look = {"fmt": "s" if step == "compute" else "o", "color": colour, "elinewidth": 0.8}
         x = mine.scan_hours * (0.97 if step == "compute" else 1.03)
         axes.errorbar(x, middle, yerr=spread, label=f"doubling {words}", **look)
+        beyond = mine[f"gain_{step}_extrapolated"].astype(bool)
+        open_look = {"ls": "none", "color": colour, "mfc": "white", "zorder": 4}
+        axes.plot(x[beyond], middle[beyond], look["fmt"], label="_extrapolated", **open_look)
     budget = draw.power_text(mine.budget_flop.iloc[0])
     draw.log_axis(axes, f"hours of scans at hand (budget {budget} FLOP)", mine.scan_hours)
     axes.axhline(0, color="0.7", lw=0.5)
@@ -323,8 +368,9 @@ def _draw_shares(axes, shares, fits) -> None:
     names = list(fits)
     for place, name in enumerate(names):
         mine = shares[shares.fit == name] if len(shares) else shares
-        if not len(mine):
-            words = "not fitted" if isinstance(fits[name], Refused) else "flat: no gain to share"
+        if not len(mine) or mine.share.isna().all():
+            flat = "no share known" if len(mine) else "flat: no gain to share"
+            words = "not fitted" if isinstance(fits[name], Refused) else flat
             axes.text(0.01, place, words, va="center", fontsize=5.5, color=draw.REFUSAL)
             continue
         offsets = np.linspace(-0.24, 0.24, len(mine))

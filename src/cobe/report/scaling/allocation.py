@@ -17,6 +17,7 @@ MAX_N_DATA = 1e24
 BISECTIONS = 80
 OPEN_FACTOR = 10.0
 TAIL = (1 - CONFIDENCE) / 2
+DOUBLED_HOURS = "what doubling the scan hours adds"
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,14 @@ class Allocation:
         Range along the budget within 1 % of the best response.
     gains : pandas.DataFrame
         What doubling would improve: step ("compute", "scan_hours"), gain in units of the response
-        (positive is better) with low and high.
+        (positive is better) with low and high, extrapolated (whether what is doubled, or the best
+        for it, lies beyond what the fit has seen).
     told : bool
-        Whether `n_params` and `n_data` are to be used: the best size lies inside the range
-        searched, its interval spans less than a factor of ten, and the exponents of both are fixed.
+        Whether `n_params` and `n_data` are to be used: the best size and its interval lie inside
+        the range searched, the interval spans less than a factor of ten, and the exponents of both
+        are fixed.
+    extrapolated : bool
+        Whether the best size or data, or the scan hours, lie beyond what the fit has seen.
     statements : tuple of str
         What the surface says and what it cannot tell, in plain words.
     """
@@ -57,6 +62,7 @@ class Allocation:
     flat_n_data: tuple[float, float]
     gains: pd.DataFrame
     told: bool
+    extrapolated: bool
     statements: tuple[str, ...]
 
 
@@ -115,10 +121,14 @@ def allocate(
 
     here = best(budget_flop, scan_hours)
     sign = 1 if fit.is_score else -1
-    gains = {"compute": sign * (best(2 * budget_flop, scan_hours).response - here.response)}
+    doubled = best(2 * budget_flop, scan_hours)
+    gains = {"compute": sign * (doubled.response - here.response)}
+    beyond = {"compute": _beyond(fit, doubled, scan_hours, n_unique)}
     enough = None
     if scan_hours is not None:
-        gains["scan_hours"] = best(budget_flop, 2 * scan_hours).response - here.response
+        more = best(budget_flop, 2 * scan_hours)
+        gains["scan_hours"] = more.response - here.response
+        beyond["scan_hours"] = _beyond(fit, more, 2 * scan_hours, n_unique)
         enough = _enough_hours(fit, thetas, here, scan_hours, n_unique)
     n_params, n_data, response = (_estimate(v) for v in (here.n, here.d, here.response))
     flat = here.flat
@@ -133,8 +143,9 @@ def allocate(
         response=response,
         flat_n_params=flat_n,
         flat_n_data=flat_d,
-        gains=_gain_table(gains),
+        gains=_gain_table(gains, beyond),
         told=_told(fit, here),
+        extrapolated=bool(_beyond(fit, here, scan_hours, n_unique)),
         statements=tuple(_statements(fit, here, flat_n, gains, scan_hours, n_unique)),
     )
 
@@ -156,9 +167,10 @@ def frontier(
     table : pandas.DataFrame
         One row per budget, ascending: budget_flop; n_params, n_data and response, each with
         ``_low`` and ``_high`` (95 % interval); flat_n_low, flat_n_high (within 1 % of the best
-        response); told (as in `Allocation`).
+        response); told and extrapolated (as in `Allocation`).
     exponent : Estimate
-        a of ``n_params ~ budget^a``, least squares over these budgets.
+        a of ``n_params ~ budget^a``, least squares over the budgets at which the best is told; NaN
+        with fewer than two of them.
 
     Raises
     ------
@@ -181,9 +193,14 @@ def frontier(
             found = _estimate(values)
             row |= {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
         row |= {"flat_n_low": sizes[best.flat].min(), "flat_n_high": sizes[best.flat].max()}
-        rows.append(row | {"told": _told(fit, best)})
-    centred = np.log(budgets) - np.log(budgets).mean()
-    return pd.DataFrame(rows), _estimate(centred @ np.array(log_n) / (centred @ centred))
+        beyond = bool(_beyond(fit, best, scan_hours, n_unique))
+        rows.append(row | {"told": _told(fit, best), "extrapolated": beyond})
+    table = pd.DataFrame(rows)
+    told = table.told.to_numpy()
+    if told.sum() < 2:
+        return table, Estimate(np.nan, np.nan, np.nan)
+    centred = np.log(budgets[told]) - np.log(budgets[told]).mean()
+    return table, _estimate(centred @ np.array(log_n)[told] / (centred @ centred))
 
 
 def data_for_budget(flops, n_params, budget_flop) -> np.ndarray:
@@ -262,7 +279,18 @@ def _estimate(values) -> Estimate:
 def _told(fit, best: _Best) -> bool:
     n_params, doubtful = _estimate(best.n), {*fit.lost, *fit.unfixed}
     wide = n_params.high > OPEN_FACTOR * n_params.low
-    return not (best.at_edge[0] or wide or doubtful & {"n_params", "n_data"})
+    cut = best.at_edge[0] or best.at_edge[1:].mean() > TAIL
+    return not (cut or wide or doubtful & {"n_params", "n_data"})
+
+
+def _beyond(fit, best: _Best, hours, n_unique) -> dict:
+    """Factors at the fit's own optimum that lie outside what was trained, with their values."""
+    used = fit.values_of(best.n[0], best.d[0], hours, n_unique)[0]
+    return {
+        name: value
+        for value, (name, (low, high)) in zip(used, fit.ranges.items(), strict=True)
+        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9)
+    }
 
 
 def _statements(fit, here, flat_n, gains, scan_hours, n_unique) -> list[str]:
@@ -283,23 +311,28 @@ def _statements(fit, here, flat_n, gains, scan_hours, n_unique) -> list[str]:
         said.append("the best n_params lies at the edge of the range searched: it may be beyond")
     elif here.at_edge[1:].mean() > TAIL:
         said.append("the interval of the best n_params is cut by the range searched")
-    used = fit.values_of(here.n[0], here.d[0], scan_hours, n_unique)[0]
-    for value, (name, (low, high)) in zip(used, fit.ranges.items(), strict=True):
-        if not low * (1 - 1e-9) <= value <= high * (1 + 1e-9):
-            said.append(
-                f"{name} {value:.3g} is beyond what was trained ({low:.3g} to {high:.3g}): "
-                "extrapolated"
-            )
+    for name, value in _beyond(fit, here, scan_hours, n_unique).items():
+        low, high = fit.ranges[name]
+        said.append(
+            f"{name} {value:.3g} is beyond what was trained ({low:.3g} to {high:.3g}): extrapolated"
+        )
     if "scan_hours" in gains:
+        most = fit.ranges["scan_hours"][1]
+        if 2 * scan_hours > most * (1 + 1e-9):
+            said.append(
+                f"{DOUBLED_HOURS} is extrapolated: {2 * scan_hours:.3g} h is beyond the largest "
+                f"tried ({most:.3g} h)"
+            )
         said.append(_which_gains_more(gains["scan_hours"] - gains["compute"]))
     return [*said, *fit.warnings]
 
 
-def _gain_table(gains) -> pd.DataFrame:
+def _gain_table(gains, beyond) -> pd.DataFrame:
     rows = []
     for step, values in gains.items():
         gain = _estimate(values)
-        rows.append({"step": step, "gain": gain.value, "low": gain.low, "high": gain.high})
+        row = {"step": step, "gain": gain.value, "low": gain.low, "high": gain.high}
+        rows.append(row | {"extrapolated": bool(beyond[step])})
     return pd.DataFrame(rows)
 
 

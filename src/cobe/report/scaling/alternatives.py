@@ -21,7 +21,7 @@ MIN_HELD_OUT_CELLS = 3
 
 @threadpool_limits.wrap(limits=1)
 def compare_forms(
-    factors, response, *, n_boot, seed, held_out_share=0.25, blocks=None
+    factors, response, *, n_boot, seed, held_out_share=0.25, blocks=None, groups=None
 ) -> pd.DataFrame:
     """Compare forms by how well they predict the largest cells, which they have not seen.
 
@@ -44,6 +44,9 @@ def compare_forms(
         Share of cells that is held out, at least three cells.
     blocks : array of shape (n_rows,) or None
         As in `fit_parametric`. A block on both sides keeps one weight.
+    groups : array of shape (n_rows,) or None
+        Rows of one trained network or design, such as its scores at several scan hours; a group
+        is held out whole, as in `largest_cells`. None: the cells.
 
     Returns
     -------
@@ -61,7 +64,7 @@ def compare_forms(
     if n_boot < 1:
         raise CobeError(f"n_boot: {n_boot} resamples give no interval; ask for 200 or more")
     rows = surface.checked_rows(factors, response, "response", blocks)
-    largest = largest_cells(rows, held_out_share)
+    largest = largest_cells(rows, held_out_share, groups)
     train = ~largest
     surface.checked_rows(
         {name: np.asarray(values, float)[train] for name, values in factors.items()},
@@ -85,30 +88,44 @@ def _forms(names) -> dict:
     return forms | {CONSTANT: ([], _power_laws), LOG_LINEAR: (everything, _log_linear)}
 
 
-def largest_cells(rows, share: float) -> np.ndarray:
+def largest_cells(rows, share: float, groups=None) -> np.ndarray:
     """Rows, bool (n_rows,), of the share of cells with the largest standardised log factors.
 
     Parameters
     ----------
     rows : cobe.report.scaling.surface.Rows
     share : float
-        Of all cells; at least three.
+        Of all cells (or groups); at least three.
+    groups : array of shape (n_rows,) or None
+        Rows that are held out together. Their size is that of the factors which do not vary within
+        a group, so that no group has rows on both sides. None: the cells.
 
     Raises
     ------
     CobeError
-        The share leaves fewer than three cells out, or none in.
+        The share leaves fewer than three cells or groups out, or none in; or every factor varies
+        within a group.
     """
-    size = (rows.x / rows.x.std(0)).sum(axis=1)
-    sizes = np.zeros(rows.n_cells)
-    sizes[rows.cell] = size
-    n_held_out = round(share * rows.n_cells)
-    if not MIN_HELD_OUT_CELLS <= n_held_out < rows.n_cells:
+    label, alone, what = rows.cell, np.ones(len(rows.names), bool), "cells"
+    if groups is not None:
+        _, label = np.unique(np.asarray(groups), return_inverse=True)
+        by_group = pd.DataFrame(rows.x).groupby(label)
+        alone = ((by_group.max() - by_group.min()) < 1e-9).all().to_numpy()
+        what = "groups"
+    if not alone.any():
+        raise CobeError("groups: every factor varies within a group; give one label per design")
+    size = (rows.x[:, alone] / rows.x[:, alone].std(0)).sum(axis=1)
+    n_labels = int(label.max()) + 1
+    sizes = np.zeros(n_labels)
+    sizes[label] = size
+    n_held_out = round(share * n_labels)
+    if not MIN_HELD_OUT_CELLS <= n_held_out < n_labels:
         raise CobeError(
-            f"held_out_share: {share:g} of {rows.n_cells} cells is {n_held_out}; hold out at least "
-            f"{MIN_HELD_OUT_CELLS} cells and keep some"
+            f"held_out_share: {share:g} of {n_labels} {what} is {n_held_out}; hold out at least "
+            f"{MIN_HELD_OUT_CELLS} {what} and keep some"
         )
-    return size >= np.sort(sizes)[-n_held_out] - 1e-9
+    held = sizes >= np.sort(sizes)[-n_held_out] - 1e-9
+    return held[label]
 
 
 def _held_out_errors(form, rows, train, weights) -> np.ndarray:

@@ -16,7 +16,12 @@ PUBLISHED_REPEAT_CONSTANT = 15.387756
 
 
 def interval(draws) -> np.ndarray:
-    """Ends of the central 95 % along the first axis, stacked on a new first axis of two."""
+    """Ends of the central 95 % along the first axis, stacked on a new first axis of two.
+
+    Of no draws the ends are not known: NaN.
+    """
+    if not len(draws):
+        return np.full((2, *np.shape(draws)[1:]), np.nan)
     return np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
 
 

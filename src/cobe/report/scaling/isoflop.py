@@ -26,6 +26,7 @@ MIN_SLICES = 3
 LOST_DRAWS = 0.05
 GRID = 2000
 OK = "ok"
+UNKNOWN = {"surface_n_opt": np.nan, "parabola_on_surface": np.nan, "bias": np.nan}
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Isoflop:
         One row per budget: budget_flop, n_rows, n_opt with low and high (95 % interval) and
         loss_opt of the parabola, state ("ok", or why there is no optimum), and of the fitted
         surface surface_n_opt (its true optimum), parabola_on_surface (the vertex of a parabola
-        through its noiseless values at the same model sizes) and bias (their ratio; 1: none).
+        through its noiseless values at the same model sizes) and bias (their ratio; 1: none). These
+        three are NaN where the fit does not fix the exponents of size and data, or where the
+        surface has its optimum at an end of the sizes searched.
     exponent : Estimate or None
         a in ``n_opt ~ budget^a`` over the slices that are ok; None with fewer than three.
     bias_exponent : float
@@ -129,15 +132,19 @@ def isoflop(
         return losses
 
     rng = rng_for(seed, "isoflop")
+    open_factors = sorted({*fit.lost, *fit.unfixed} & {"n_params", "n_data"})
     rows, draws = [], []
     for budget, mine in zip(budgets, members, strict=True):
         row, drawn = _slice(np.log(n[mine]), y[mine], _weights(rng, n_boot, len(mine)))
-        surface_row = _on_surface(partial(losses_at, budget), n[mine], n)
+        surface_row = (
+            UNKNOWN if open_factors else _on_surface(partial(losses_at, budget), n[mine], n)
+        )
         rows.append({"budget_flop": budget, "n_rows": len(mine), **row, **surface_row})
         draws.append(drawn)
     slices = pd.DataFrame(rows)
     exponent, bias = _exponents(slices, draws)
     notes = _notes(slices, exponent, len(n) - len(np.unique(np.concatenate(members))))
+    notes += _bias_notes(slices, open_factors)
     return Isoflop(slices, exponent, bias, envelope(n, d, y, cost), notes)
 
 
@@ -215,7 +222,11 @@ def _open_interval(drawn) -> tuple[float, float]:
 def _on_surface(losses_at, mine, every_n) -> dict:
     """The surface's own optimum at a budget, and what a parabola makes of it without noise."""
     grid = np.geomspace(every_n.min() / 100, every_n.max() * 100, GRID)
-    optimum = grid[np.nanargmin(losses_at(grid))]
+    losses = losses_at(grid)
+    at, there = np.nanargmin(losses), np.flatnonzero(np.isfinite(losses))
+    if at in (there[0], there[-1]):
+        return UNKNOWN
+    optimum = grid[at]
     vertex = np.nan
     if len(np.unique(mine)) >= MIN_CELLS:
         vertex = float(np.exp(_vertex(np.log(mine), losses_at(mine), np.ones(len(mine)))[0]))
@@ -250,6 +261,20 @@ def _notes(slices, exponent, n_unused: int) -> tuple[str, ...]:
     if n_unused:
         notes.append(f"{n_unused} models belong to no slice (they are in the envelope)")
     return tuple(notes)
+
+
+def _bias_notes(slices, open_factors) -> tuple[str, ...]:
+    """Why the bias of the parabola is not known."""
+    if open_factors:
+        named = " and ".join(open_factors)
+        return (f"the bias of the parabola is not known: the data do not fix {named}",)
+    lost = slices.budget_flop[slices.surface_n_opt.isna()]
+    if not len(lost):
+        return ()
+    return (
+        f"the bias of the parabola is not known at {len(lost)} of {len(slices)} budgets: the "
+        "surface has its optimum at an end of the sizes searched",
+    )
 
 
 def envelope(n, d, y, cost) -> pd.DataFrame:

@@ -21,10 +21,11 @@ class Shares:
     table : pandas.DataFrame
         One row per factor: factor, range_low, range_high, gain (in units of the response,
         positive is better) and share of the gain of all, each with ``_low`` and ``_high`` (95 %
-        intervals); NaN for a factor in which the response follows no power law.
+        intervals). In a factor in which the response follows no power law the gain is not known
+        (NaN), and then no share of the whole is: all are NaN.
     largest : str or None
         The factor whose share is the largest in 97.5 % of the resamples or more, if its exponent
-        is fixed; None: the data cannot tell.
+        is fixed and every factor follows a power law; None: the data cannot tell.
     """
 
     table: pd.DataFrame
@@ -65,10 +66,12 @@ def gain_shares(fit: ScalingFit) -> Shares:
     table = pd.DataFrame(rows)
     numbers = table.columns[3:]
     table.loc[table.factor.isin(fit.lost), numbers] = np.nan
+    if fit.lost:
+        table[["share", "share_low", "share_high"]] = np.nan
     top = int(np.argmax(gains[0]))
     others = np.delete(gains[1:], top, axis=1)
     sure = (gains[1:, top, None] > others).all(axis=1).mean() >= SURE
-    named = sure and fit.factors[top] not in (*fit.lost, *fit.unfixed)
+    named = sure and not fit.lost and fit.factors[top] not in fit.unfixed
     return Shares(table, fit.factors[top] if named else None)
 
 
