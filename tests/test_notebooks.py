@@ -294,7 +294,7 @@ def test_killed_kernel_is_said(tmp_path):
     "arguments, message",
     [
         (["--profile", "huge"], "profile 'huge': unknown; choose one of smoke, quick, paper"),
-        (["--only", "fig9"], "--only 'fig9': no such figure; choose from fig1"),
+        (["--only", "fig9"], "--only 'fig9': no such figure; choose from paper, audit"),
         (["--profile", "paper", "--data", "{tmp}/none"], "none: no such folder"),
         (["--profile", "paper", "--data", "{tmp}"], "{tmp}"),
         (["--data", "{tmp}/file"], "is a file"),
@@ -336,12 +336,20 @@ def test_dry_run_says_and_does_nothing(profile, tmp_path):
         given += ["--data", str(tmp_path / "real")]
     done = driver(*given, folder=tmp_path / "work")
     assert done.returncode == 0, done.stderr
-    for name in NAMES:
+    for name in OF_DEFAULT:
         assert name in done.stdout
     assert "cells:" in done.stdout
     if profile == "paper":
         assert "GiB" in done.stdout and "GPU" in done.stdout
     assert not (tmp_path / "work/build").exists()
+
+
+def test_dry_run_prices_the_joint_grid(tmp_path):
+    done = driver("--only", "scaling", "--dry-run", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "06_compute_optimal" in done.stdout and "joint grid: " in done.stdout
+    for kind in ("grid", "anchor", "isoflop", "untrained"):
+        assert re.search(rf"^  {kind} .* models, .* FLOP, .* minutes", done.stdout, re.M)
 
 
 def test_no_python_is_said(tmp_path):

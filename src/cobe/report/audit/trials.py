@@ -105,12 +105,12 @@ def _draw_reported(axes, here, colour, bins) -> None:
     """Histogram of what is reported over draws, the truth, and one large number."""
     counts, _, _ = axes.hist(here["r"], bins=bins, color=colour, label="reported")
     axes.axvline(0, color=WRONG_COLOUR, linewidth=1.2, zorder=3, label="the truth")
-    axes.set_ylim(0, counts.max() * 1.15)
+    right = here["r"].median() < (bins[0] + bins[-1]) / 2
+    # words to the left of bars go above them
+    axes.set_ylim(0, counts.max() * (1.15 if right else 1.7))
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     median, n = here["r"].median(), len(here)
-    middle = (bins[0] + bins[-1]) / 2
-    right = median < middle
     x, align = (0.99, "right") if right else (0.12, "left")
     name = here["protocol"].iloc[0]
     place = {"transform": axes.transAxes, "ha": align, "va": "top", "color": colour}
@@ -118,8 +118,8 @@ def _draw_reported(axes, here, colour, bins) -> None:
     axes.text(x, 0.93, f"{_signed(median)}", fontsize=24, fontweight="bold", **place)
     above = int((here["r"] > 0).sum())
     axes.text(
-        x,
-        0.46,
+        x if right else x + 0.22,
+        0.46 if right else 0.97,
         f"{statistic_words(here)},\nmedian of {n} null brains;\nabove zero in {above} of {n}",
         fontsize=6.5,
         linespacing=1.35,
