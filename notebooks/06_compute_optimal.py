@@ -88,8 +88,10 @@ print("score table (n_rows, n_columns):", scores.shape)
 print("cells beyond the budget:", ", ".join(grid.not_computed.cell) or "none")
 
 # %%
+from IPython.display import Image, display
+
 from cobe.core.paths import build_dir, figures_dir
-from cobe.report.save import save_figure
+from cobe.report.save import preview, save_figure
 
 losses.to_parquet(build_dir(profile) / "grid_losses.parquet")
 scores.to_parquet(build_dir(profile) / "grid_scores.parquet")
@@ -98,9 +100,10 @@ made_by = "notebooks/06_compute_optimal.ipynb"
 
 
 def keep(figure, name, words):
-    """Save a figure with its caption, if it was asked for."""
+    """Save a figure with its caption, if it was asked for, and show it in small."""
     if name in figures:
         saved.append(save_figure(figure, name, folder, words, made_by))
+        display(Image(preview(folder / f"{name}.png")))
 
 
 # %% [markdown]
@@ -153,7 +156,6 @@ given = (rows, loss_fit, held_out, forms)
 figure = scaling_loss(*given, study.simulated)
 words = loss_caption(*given, simulated=study.simulated)
 keep(figure, "fig_scaling_loss", words)
-figure
 
 # %% [markdown]
 # *What to see:* whether more video or a larger model lowers the loss, and whether the dots of panel c
@@ -194,7 +196,6 @@ from cobe.report.compute_optimal.figures import scaling_isoflop
 figure = scaling_isoflop(rows, slices, best, study.simulated)
 words = isoflop_caption(rows, slices, best, simulated=study.simulated)
 keep(figure, "fig_scaling_isoflop", words)
-figure
 
 # %% [markdown]
 # *What to see:* whether the slices have a minimum at all, how fast the best size grows with the
@@ -262,7 +263,6 @@ from cobe.report.compute_optimal.captions import brain_caption
 figure = scaling_brain(scored, fits[MEAN], link, study.simulated)
 words = brain_caption(scored, fits[MEAN], link, simulated=study.simulated)
 keep(figure, "fig_scaling_brain", words)
-figure
 
 # %% [markdown]
 # *What to see:* the distance of each curve from the untrained models of the same size, and which of
@@ -300,7 +300,6 @@ from cobe.report.compute_optimal.spending import scaling_allocation
 figure = scaling_allocation(spend, shares, fits, trained_flop, study.simulated)
 words = allocation_caption(spend, shares, fits, simulated=study.simulated)
 keep(figure, "fig_scaling_allocation", words)
-figure
 
 # %% [markdown]
 # *What to see:* how wide the hatched regions are. Inside them the choice does not matter. Panel d says
