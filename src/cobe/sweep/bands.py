@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, role_rows
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, load_bold
-from cobe.sweep.protocols import protocol_options
+from cobe.sweep.protocols import protocol_options, quiet_edges
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 
 LEARNED = "gpt"
@@ -142,8 +141,7 @@ def unique_by_band(
             for name, values in scaled.items()
         }
         for band in bands or features:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="alphas: .* edge of the grid")
+            with quiet_edges():
                 table = unique_variance(
                     runs_x,
                     runs_y,

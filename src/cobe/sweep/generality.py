@@ -34,7 +34,7 @@ from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, role_rows
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline, load_bold
-from cobe.sweep.protocols import protocol_options
+from cobe.sweep.protocols import protocol_options, quiet_edges
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 
 SEEN, UNSEEN = "seen sessions", "unseen sessions"
@@ -233,8 +233,7 @@ def _evaluate(runs: dict[tuple, dict], bold, groups: list, protocol: Protocol) -
     options |= {"groups": groups, "n_permutations": min(N_PERMUTATIONS, protocol.n_permutations)}
     names = next(iter(runs.values()))
     runs_x = {name: [x[name] for x in runs.values()] for name in names}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="alphas: .* edge of the grid")
+    with quiet_edges():
         warnings.filterwarnings("ignore", message="run .* fewer than two blocks")
         table = evaluate(runs_x, [bold[key] for key in runs], **options)
     folds = {fold["held_out"]: (i, fold) for i, fold in enumerate(table.attrs["folds"])}

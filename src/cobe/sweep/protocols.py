@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from cobe.brain.dataset import Run
 from cobe.core.config import Protocol
@@ -57,3 +59,11 @@ def holdout_of(protocol: Protocol, runs: Sequence[Run]) -> str:
     """What is held out of these runs of one participant: runs, where there is one session only."""
     one_session = len({run.session for run in runs}) == 1
     return "run" if protocol.holdout == "session" and one_session else protocol.holdout
+
+
+@contextmanager
+def quiet_edges() -> Iterator[None]:
+    """Scoring without a line for penalties at the grid's edge: ``n_alpha_edge`` counts them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="alphas: .* edge of the grid")
+        yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import namedtuple
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from cobe.sweep.features import load_features, model_features, role_rows
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, usable_runs
-from cobe.sweep.protocols import holdout_of, protocol_options
+from cobe.sweep.protocols import holdout_of, protocol_options, quiet_edges
 
 RunKey = namedtuple("RunKey", "subject session run")
 SCORE_CODE = (
@@ -99,7 +98,8 @@ def score_features(
             }
         else:
             runs_x = [run_features(features, clips, key, len(bold[key])) for key in keys]
-        table = _evaluate_quietly(runs_x, [bold[key] for key in keys], **asked)
+        with quiet_edges():
+            table = evaluate(runs_x, [bold[key] for key in keys], **asked)
         about = {"subject": subject, "protocol": protocol.name}
         tables.append(table.assign(**about, holdout=holdout_of(protocol, keys)))
     return pd.concat(tables, ignore_index=True)
@@ -114,13 +114,6 @@ def keys_by_subject(clips: pd.DataFrame, bold: dict[tuple, np.ndarray]) -> dict[
     present = sorted(with_clips & bold.keys())
     subjects = dict.fromkeys(key[0] for key in present)
     return {subject: [key for key in present if key[0] == subject] for subject in subjects}
-
-
-def _evaluate_quietly(runs_x, runs_y, **options) -> pd.DataFrame:
-    """`evaluate` without a line for penalties at the grid's edge: ``n_alpha_edge`` counts them."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="alphas: .* edge of the grid")
-        return evaluate(runs_x, runs_y, **options)
 
 
 def _write_scores(
@@ -210,7 +203,8 @@ def paper_scores(
         cells += untrained_controls(cells)
         if protocol == profile.published:
             # read in the other way too, for what the choice of the block alone does
-            cells += [c for c in sweep_cells(profile, ["n_layers"] if "n_layers" in axes else [])]
+            others = [name for name in axes if profile.published_for(name) != protocol]
+            cells += sweep_cells(profile, others)
         chosen = {cell: models[cell] for cell in dict.fromkeys(cells)}
         given = controls if protocol in (profile.protocol, profile.published) else {}
         tables.append(scores(pipeline, tokenised, bold, chosen, given, protocol))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +15,7 @@ from cobe.encoding import evaluate
 from cobe.encoding.ceilings import planted_ceiling
 from cobe.encoding.stats import fewest_findable
 from cobe.encoding.surrogates import lag_one, null_bold, planted_bold
-from cobe.sweep.protocols import protocol_options
+from cobe.sweep.protocols import protocol_options, quiet_edges
 
 Q_FOUND = 0.05
 ALL_REGIONS = "all"
@@ -97,8 +96,7 @@ def _null_draw(runs_x, runs_y, runs, protocols, seed, draw):
 def _report(runs_x, runs_y, runs, protocol, seed, draw):
     """What one protocol reports of one brain, as one row."""
     options = protocol_options(_with_seed(protocol, seed, draw), runs)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="alphas: .* edge of the grid")
+    with quiet_edges():
         table = evaluate(runs_x, runs_y, **options, n_bootstrap=0)
     table = table[table["held_out"] == "all"].set_index("summary")
     own, parcels = table.loc[protocol.summary], table.loc[["target"]]
