@@ -1,4 +1,7 @@
-"""`python -m cobe.bench frames tokens train ridge [--json]`: speed beside a peer, in one run."""
+"""`python -m cobe.bench frames tokens train ridge [--json]`: speed beside a peer, in one run.
+
+``soak`` among the names: long runs with flat memory, a quarter of an hour and more.
+"""
 
 import argparse
 import importlib
@@ -13,6 +16,7 @@ MODULES = {
     "tokens": ("tokens",),
     "train": ("train",),
     "ridge": ("ridge", "nulls"),
+    "soak": ("soak",),
 }
 COLUMNS = ("measurement", "value", "unit", "peer", "peer_value", "ratio")
 
