@@ -6,11 +6,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 usage() {
     cat <<'TEXT'
 Usage: ./run_all.sh [figures] [--profile smoke|quick|paper] [--data DIR] [--only fig1,...] [--dry-run]
-       ./run_all.sh test [pytest options]     run the test suite
-       ./run_all.sh lab                       open JupyterLab on the tour
+       ./run_all.sh lab [options of JupyterLab]   open JupyterLab on the tour
+       ./run_all.sh test [options of pytest]      run the test suite
+       ./run_all.sh exercises [--profile NAME]    run the solution of every exercise
+       ./run_all.sh site                          build the static site into build/site
        ./run_all.sh fetch [--subject SUB ...] [--sessions N] [--timeseries] [--dest DIR] [--dry-run]
-                                              get real data with DataLad (fetch --help says more)
-       ./run_all.sh pair                      refresh the committed notebooks from the last default run
+                                                  get real data with DataLad (fetch --help says more)
+       ./run_all.sh pair                          refresh the committed notebooks from the last runs
+       ./run_all.sh address URL                   set the repository's address, for badges and Colab
+
+New here? ./run_all.sh --profile smoke (minutes), then ./run_all.sh lab.
 
 With no arguments: runs every notebook on the embedded, simulated default (profile quick) and
 regenerates figures/. What is there and intact is not made again; an interrupted run goes on.

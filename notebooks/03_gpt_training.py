@@ -17,8 +17,20 @@
 # **Question.** How well can the next second of the game be predicted, and what does that cost in
 # data, width, depth, heads and bits?
 #
-# **Reads** the tokens. **Writes** one trained model per cell, and its untrained twin. **Time** about 6
-# minutes on two cores for `quick`. **Hardware** any; cells train side by side, one thread each.
+# **You will learn** what one cell of the sweep is, how to read its loss curve, and against which
+# simple predictor it has to stand.
+#
+# **Reads** the tokens. **Writes** one trained model per cell, and its untrained twin. **Time** about
+# 6 minutes on two cores for `quick`. **Hardware** any; cells train side by side, one thread each.
+#
+# **Run alone.** The dataset is made by [notebook 01](01_data.ipynb). Without notebook 02, frames,
+# VQ-VAE and tokens are made here; this takes some 5 minutes more.
+#
+# **Words:** [window](../docs/glossary.md#window), [context](../docs/glossary.md#context),
+# [cell](../docs/glossary.md#cell), [axis](../docs/glossary.md#axis),
+# [validation loss](../docs/glossary.md#validation-loss),
+# [overfitting](../docs/glossary.md#overfitting), [seed](../docs/glossary.md#seed),
+# [untrained twin](../docs/glossary.md#untrained-twin).
 
 # %% tags=["parameters"]
 profile = "quick"
@@ -26,11 +38,13 @@ data = ""
 axes = ["data_size", "hidden_dim", "n_layers", "n_heads", "precision"]
 
 # %%
+from cobe.report.asked import check_asked
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
 from cobe.sweep.cells import load_tokens
 
 study = stages.open_pipeline(profile, data)
+check_asked(study.profile, axes=axes)
 video = models.video_stages(study)
 tokens = load_tokens(video.tokens)
 
@@ -72,25 +86,28 @@ for n_frames in sizes:
 # A **cell** is one trained model. Each axis of the paper varies one quantity and shares the base cell
 # with the others. All cells take the same number of optimiser steps with the same batch, so a larger
 # data size means *more different* windows, not more training.
-#
+
+# %%
+both = models.paper_cells(study.profile, axes)
+print(len(cells), "cells to train; base:", study.profile.base.name)
+print(study.profile.train)
+
+# %% [markdown]
 # The paper did it otherwise: its smaller sets are the first part of a list that is ordered by
 # participant, and every set was passed 100 times, so that updates grow with the data. Those cells are
 # trained too (protocol `as_published`); only the data axis has any of its own.
 
 # %%
-both = models.paper_cells(study.profile, axes)
 published = [cell for cell in both if cell.trained and cell not in cells]
-print(len(cells), "cells to train; base:", study.profile.base.name)
 print("besides, as published:", *[cell.name for cell in published], sep="\n  ")
 print(sum(not cell.trained for cell in both), "untrained models of the same shapes")
-print(study.profile.train)
 
 # %% [markdown]
 # Training is resumable: what is finished is kept, and an interrupted cell goes on from its last
 # checkpoint to the very same weights.
 
 # %%
-from cobe.sweep.tables import loss_table, parameter_table
+from cobe.sweep.tables import loss_table
 
 trained = models.train_cells(study, video.tokens, both)
 losses = loss_table(trained)
@@ -100,35 +117,30 @@ print("loss table (n_rows, n_columns):", losses.shape)
 print("best validation loss, nats per token")
 print(best[["cell", "step", "epoch", "val_loss"]].round(3).to_string(index=False))
 
-# %%
-import matplotlib.pyplot as plt
-import numpy as np
+# %% [markdown]
+# The name of a cell says what it is: frames, hidden size, layers, attention heads, precision, how the
+# subset is drawn, seed.
+#
+# **Figure.** Validation loss per step: a panel for each axis, a curve for each of its levels, all on
+# one logarithmic scale.
 
-from cobe.core.config import axis_cells
+# %%
+from cobe.report.small import axis_losses_figure
 
 shown = [axis for axis in study.profile.axes if axis.name in axes]
-fig, panels = plt.subplots(
-    1, max(1, len(shown)), figsize=(1.9 * max(1, len(shown)), 2.3), sharey=True, squeeze=False
-)
-for panel, axis in zip(panels[0], shown):
-    for shade, cell in zip(
-        np.linspace(0.1, 0.85, len(axis.levels)), axis_cells(study.profile, axis)
-    ):
-        rows = losses[losses.cell == cell.name]
-        label = f"{getattr(cell, axis.field)}"
-        panel.plot(rows.step, rows.val_loss, color=plt.cm.cividis(shade), lw=1.2, label=label)
-    panel.set(title=axis.label, xlabel="step")
-    panel.legend(frameon=False, fontsize=6)
-panels[0, 0].set_ylabel("validation loss (nats/token)")
-fig.tight_layout()
+axis_losses_figure(study.profile, shown, losses, simulated=study.simulated)
 
 # %% [markdown]
 # *What to see:* small data sets reach a minimum early and then overfit: the loss rises again; only
-# the weights of the minimum are kept, as in the paper. Width and depth lower the curve. *What it does
-# not show:* that a lower loss means better features; and one seed per cell says nothing about
-# run-to-run noise.
+# the weights of the minimum are kept, as in the paper. Width lowers the curve, depth a little.
+#
+# *What it does not show:* that a lower loss means better features; and one seed per cell says nothing
+# about run-to-run noise.
 #
 # ## Is it better than saying "as before"?
+#
+# The base model is given windows that it never trained on. Its rival says, for each token, what stood
+# at the same place one latent frame before. Both are given the truth up to the token that they guess.
 
 # %%
 from cobe.video.generate import copy_last_frame, teacher_forced, token_accuracy
@@ -139,18 +151,28 @@ val_rows = tokens.windows_with_role("video_val")
 ours = teacher_forced(model, tokens.codes, tokens.codebook, val_rows)
 as_before = token_accuracy(copy_last_frame(tokens.codes, val_rows), tokens.codes[val_rows])
 
+# %% [markdown]
+# Guessing evenly among all codes would cost the logarithm of their number.
+
+# %%
+import numpy as np
+
 print("next token right, base model  :", round(ours["accuracy"], 3))
 print("next token right, 'as before' :", round(as_before, 3))
 print("loss of the base model        :", round(ours["loss"], 3), "nats per token")
 print("loss of guessing              :", round(float(np.log(tokens.codebook.shape[0])), 3))
 
 # %% [markdown]
+# Notebook 05 asks for more: there the model has to go on from its own guesses.
+#
 # ## Where the parameters are
 #
-# Total parameters are a poor measure at this size: embeddings, the context reader and the output head
-# weigh as much as the blocks do. They are counted apart.
+# Total parameters are a poor measure at this size: in the narrowest cells embeddings, the context
+# reader and the output head weigh more than the blocks do. They are counted apart.
 
 # %%
+from cobe.sweep.tables import parameter_table
+
 sizes = parameter_table({cell: trained[cell] for cell in cells})
 columns = ["cell", "blocks", "context", "embedding", "head", "total"]
 print(sizes[columns].to_string(index=False))
@@ -164,11 +186,13 @@ print(sizes[columns].to_string(index=False))
 from cobe.report.tables import paper_size_table
 
 paper_sizes = paper_size_table()
-print((paper_sizes.drop(columns="precision")).to_string(index=False))
+print(paper_sizes.drop(columns="precision").to_string(index=False))
 
 # %% [markdown]
-# *What to see:* at the paper's base ours is a tenth larger, in its blocks; at small widths the published
-# models are mostly context reader, which is why their size hardly falls. *What it does not show:* the
-# published counts by part, of which only those of the base are known.
+# **How to read it.** At the paper's base ours is a tenth larger, in its blocks; at small widths the
+# published models are mostly context reader, which is why their size hardly falls. The published
+# counts by part are known for the base only, so the others cannot be compared part by part.
+#
+# **Exercises:** [2 · video](exercises/ex2_video.ipynb).
 #
 # **Next:** [04 · encoding](04_encoding.ipynb): do these expectations predict a brain?

@@ -17,9 +17,21 @@
 # **Question.** With so many FLOP and so many hours of scans, which model size and how much video are
 # best, how sure is that, and which of the three buys most?
 #
+# **You will learn** to fit a scaling law with its uncertainty, to find what is compute-optimal, and to
+# say where the data cannot tell.
+#
 # **Reads** the tokens, the parcel series. **Writes** the joint grid (one model per cell, its scores),
-# four figures and two tables. **Time** up to 45 minutes on two cores for `quick`, on top of notebooks
-# 01 and 02; it goes on where it was stopped. **Hardware** any.
+# four figures and two tables. **Time** up to 45 minutes on two cores for `quick`; it goes on where it
+# was stopped. **Hardware** any.
+#
+# **Run alone.** The dataset is made by [notebook 01](01_data.ipynb). Without notebook 02, frames,
+# VQ-VAE and tokens are made here; this takes some 5 minutes more.
+#
+# **Words:** [FLOP](../docs/glossary.md#flop), [scaling law](../docs/glossary.md#scaling-law),
+# [isoFLOP](../docs/glossary.md#isoflop), [frontier](../docs/glossary.md#frontier),
+# [compute-optimal](../docs/glossary.md#compute-optimal),
+# [bootstrap](../docs/glossary.md#bootstrap), [extrapolated](../docs/glossary.md#extrapolated),
+# [seed](../docs/glossary.md#seed).
 #
 # The paper varies one factor at a time through one corner. Here model size and amount of video are
 # crossed, and each model is read out with several amounts of scan time. Nothing is drawn that the data
@@ -39,13 +51,15 @@ figures = [
 ]
 
 # %%
+from cobe.report.asked import check_asked
 from cobe.sweep import models
 from cobe.sweep import pipeline as stages
 
 study = stages.open_pipeline(profile, data)
+check_asked(study.profile, figures=figures, group="scaling")
 video = models.video_stages(study)
 series = stages.parcel_bold(study, video.dataset)
-print("runs with BOLD:", len(series))
+print("runs with BOLD (n_runs):", len(series))
 
 # %% [markdown]
 # ## The grid, and what it costs
@@ -68,7 +82,7 @@ print("rate:", plan.rate[0])
 # the cells that so many predicted seconds do not pay for are left out, and named; with `budget_flop`
 # above 0, those that so many FLOP do not pay for, which is the same on every machine. At 0 there is no
 # limit.
-
+#
 # With `COBE_CLUSTER` set to `local` or `slurm`, the same cells go to Dask workers instead.
 
 # %%
@@ -86,6 +100,9 @@ losses, scores = grid.losses, grid.scores
 print("loss table  (n_models, n_columns):", losses.shape)
 print("score table (n_rows, n_columns):", scores.shape)
 print("cells beyond the budget:", ", ".join(grid.not_computed.cell) or "none")
+
+# %% [markdown]
+# Both tables are kept beside the executed notebooks. `keep` saves a figure and shows it.
 
 # %%
 from IPython.display import Image, display
@@ -119,10 +136,12 @@ from cobe.report.compute_optimal.rows import early_words, loss_rows
 rows = loss_rows(losses)
 how = {"n_boot": n_boot, "seed": 0}
 print("models:", len(rows), " designs, seeds together:", rows.design.nunique())
-print(
-    "tokens seen, and what they are worth:", rows.tokens_seen.sum(), rows.n_effective.sum().round()
-)
+seen, worth = rows.tokens_seen.sum(), rows.n_effective.sum().round()
+print("tokens seen, and what they are worth:", seen, worth)
 print(early_words(rows))
+
+# %% [markdown]
+# The fit, with the interval of each of its five numbers, and what has to be said about it:
 
 # %%
 from cobe.report.compute_optimal.rows import Refused, attempt, words_of
@@ -148,6 +167,10 @@ held_out = attempt(predict_largest, rows, "val_loss", **how)
 shown = ["form", "error", "verdict"]
 print(forms if isinstance(forms, Refused) else forms[shown].to_string(index=False))
 
+# %% [markdown]
+# **Figure.** The loss of every model against video and against size, with the fitted curves; the largest
+# cells against what the smaller ones predict for them; the error of each form there.
+
 # %%
 from cobe.report.compute_optimal.captions import loss_caption
 from cobe.report.compute_optimal.figures import scaling_loss
@@ -159,8 +182,10 @@ keep(figure, "fig_scaling_loss", words)
 
 # %% [markdown]
 # *What to see:* whether more video or a larger model lowers the loss, and whether the dots of panel c
-# lie inside their grey intervals. *What it does not show:* anything beyond the largest cells; other
-# shapes than width; what a learning rate tuned for each cell would do.
+# lie inside their grey intervals.
+#
+# *What it does not show:* anything beyond the largest cells; other shapes than width; what a learning
+# rate tuned for each cell would do.
 #
 # ## Equal FLOP
 #
@@ -180,6 +205,9 @@ budgets = sorted(cut.slice_flop.unique())
 there_is = {"flops": flops, "n_unique": (rows.n_windows * rows.tokens_per_window).max()}
 print("slices (FLOP):", ", ".join(f"{budget:.2g}" for budget in budgets) or "none")
 
+# %% [markdown]
+# The **frontier** is the best that each budget can buy, as the fitted surface has it.
+
 # %%
 from cobe.report.scaling import frontier, isoflop
 
@@ -188,6 +216,10 @@ slices = attempt(isoflop, *sliced, budgets_flop=budgets, fit=loss_fit, **there_i
 trained_flop = rows.flop.min(), rows.flop.max()
 best = attempt(frontier, loss_fit, np.geomspace(*trained_flop, 12), **there_is)
 print(words_of(slices))
+
+# %% [markdown]
+# **Figure.** Loss against model size for each budget, with its parabola; the best size against the
+# budget; and the loss of all models against the FLOP of their training.
 
 # %%
 from cobe.report.compute_optimal.captions import isoflop_caption
@@ -200,6 +232,7 @@ keep(figure, "fig_scaling_isoflop", words)
 # %% [markdown]
 # *What to see:* whether the slices have a minimum at all, how fast the best size grows with the
 # budget, and how far the rings (parabola, no noise) lie from the line (the surface's own optimum).
+#
 # *What it does not show:* seconds or money; the VQ-VAE; video that there is not.
 #
 # ## Brain score: a third factor
@@ -216,6 +249,9 @@ scored = score_rows(scores, rows, plan.set_index("cell").n_params)
 print("scored (n_rows, n_columns):", scored.shape)
 print("participants:", ", ".join(subjects_of(scored)))
 
+# %% [markdown]
+# One fit for the mean, and one for each participant.
+
 # %%
 from cobe.report.scaling import fit_brain_score
 
@@ -226,10 +262,17 @@ for subject in [MEAN, *subjects_of(scored)]:
     options = {"n_unique": mine.unique_tokens, "blocks": mine.design, **how}
     fits[subject] = attempt(fit_brain_score, *measured, **options)
 
+# %% [markdown]
+# The numbers of the mean's fit; below them, for every fit, what was done or why it was refused.
+
 # %%
 table = fits_table(fits)
 print(table[table.fit == MEAN].drop(columns="said").to_string(index=False))
 print(*table.groupby("fit", sort=False).said.first().items(), sep="\n")
+
+# %% [markdown]
+# The two harder questions again, now with scan time as a third factor: which form predicts the largest
+# cells best, and do these lie where they should?
 
 # %%
 mine = of_subject(scored)
@@ -237,9 +280,8 @@ factors = {"n_params": mine.n_params, "n_data": mine.n_effective, "scan_hours": 
 designs = {"blocks": mine.design, "groups": mine.design}
 score_forms = attempt(compare_forms, factors, 1 - mine.r, **designs, **how)
 largest = attempt(predict_largest, mine, "r", **how)
-print(
-    score_forms if isinstance(score_forms, Refused) else score_forms[shown].to_string(index=False)
-)
+refused = isinstance(score_forms, Refused)
+print(score_forms if refused else score_forms[shown].to_string(index=False))
 inside = largest if isinstance(largest, Refused) else f"{largest.inside.sum()} of {len(largest)}"
 print("held-out largest cells inside their interval:", inside)
 
@@ -256,6 +298,10 @@ from cobe.report.compute_optimal.evidence import link_of
 link = attempt(link_of, rows, scored, **how)
 print(words_of(link))
 
+# %% [markdown]
+# **Figure.** The brain score against video, model size and scan time, beside untrained models; and
+# against the loss.
+
 # %%
 from cobe.report.compute_optimal.brain import scaling_brain
 from cobe.report.compute_optimal.captions import brain_caption
@@ -266,8 +312,9 @@ keep(figure, "fig_scaling_brain", words)
 
 # %% [markdown]
 # *What to see:* the distance of each curve from the untrained models of the same size, and which of
-# the three factors still climbs at its right end. *What it does not show:* other participants, or that
-# a lower loss is the cause of a higher score.
+# the three factors still climbs at its right end.
+#
+# *What it does not show:* other participants, or that a lower loss is the cause of a higher score.
 #
 # ## What to spend
 #
@@ -281,6 +328,11 @@ asked = np.geomspace(trained_flop[0], 10 * trained_flop[1], 9)
 hours = sorted(scored.scan_hours.unique())
 by_loss = attempt(allocation_table, loss_fit, rows, flops, asked)
 by_score = attempt(allocation_table, fits[MEAN], rows, flops, asked, hours)
+print("budgets (FLOP):", ", ".join(f"{budget:.2g}" for budget in asked))
+
+# %% [markdown]
+# Budgets reach to ten times the dearest training that was done; what lies beyond the data is marked as
+# extrapolated. Then: how much of the range of the response does each factor account for?
 
 # %%
 import pandas as pd
@@ -293,6 +345,10 @@ shares = shares_table(fits)
 print("allocations (n_settings, n_columns):", spend.shape)
 print("\n".join(share_statements(shares, fits)))
 
+# %% [markdown]
+# **Figure.** The best model size and amount of video for each budget, with intervals, what doubling
+# adds, and the share of each factor.
+
 # %%
 from cobe.report.compute_optimal.captions import allocation_caption
 from cobe.report.compute_optimal.spending import scaling_allocation
@@ -303,23 +359,39 @@ keep(figure, "fig_scaling_allocation", words)
 
 # %% [markdown]
 # *What to see:* how wide the hatched regions are. Inside them the choice does not matter. Panel d says
-# which factor explains the largest share, or that the data cannot tell. *What it does not show:* prices.
-# An hour of scanning costs far more than an hour of video, and both more than most of these trainings.
+# which factor explains the largest share, or that the data cannot tell.
+#
+# *What it does not show:* prices. An hour of scanning costs far more than an hour of video, and both
+# more than most of these trainings.
 #
 # ## Try it
 #
-# In JupyterLab, VS Code or Colab the next cell shows two sliders, budget and scan hours. All settings
-# were computed above, so they answer at once. In a stored or printed notebook it shows a few settings.
+# A few settings in words: what to train for this budget and so many hours of scans.
 
 # %%
-from cobe.report.slider import allocation_slider, few_settings, setting_words
+from cobe.explore.allocation import allocation_slider, few_settings, setting_words
 
 for settings in made:
     for _, row in few_settings(settings).iterrows():
         print("-", setting_words(row))
-attempt(allocation_slider, made[-1] if made else by_score, study.simulated)
 
 # %% [markdown]
+# In JupyterLab, VS Code or Colab the next cell shows two sliders, budget and scan hours. All settings
+# were computed above, so they answer at once.
+#
+# **Figure.** The best size and amount of video for a few settings (or the two sliders), for the brain
+# score, or for the loss where the data cannot tell any setting of the brain score.
+
+# %%
+told = [settings for settings in made if settings.told.any()] or made
+attempt(allocation_slider, told[-1] if told else by_score, study.simulated)
+
+# %% [markdown]
+# *What to see:* one row per setting, with intervals; open dots are extrapolated. Where "cannot tell"
+# stands, these data do not fix the best size.
+#
+# *What it does not show:* settings outside the table, or models of another kind than these.
+#
 # ## Tables
 
 # %%
@@ -335,4 +407,6 @@ build_manifest(folder, saved, keep=True)
 print("in the manifest:", ", ".join(item.name for item in saved))
 
 # %% [markdown]
-# **On to** [07 · the audit](07_audit.ipynb): the paper's way beside this one, one change at a time.
+# **Exercises:** [4 · compute-optimal](exercises/ex4_compute_optimal.ipynb).
+#
+# **Next:** [07 · the audit](07_audit.ipynb): the paper's way beside this one, one change at a time.

@@ -215,7 +215,7 @@ def test_claims_cite_the_notebooks_that_the_values_come_from(claim, axis):
 
 
 def test_commands_that_fill_gaps_are_commands():
-    from cobe.driver.__main__ import chosen_figures
+    from cobe.driver.plan import chosen_figures
 
     assert all(chosen_figures(QUICK, claim.figure) for claim in CLAIMS)
 

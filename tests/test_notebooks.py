@@ -18,16 +18,20 @@ from brain_tree import Play, RunPlan, write_tree
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
 from cobe.core.profiles import PROFILES, get_profile
+from cobe.course.scripts import read_script
+from cobe.course.versions import sources
 from cobe.driver import notebooks
-from cobe.driver.__main__ import chosen_figures, plan
-from cobe.driver.notebooks import check_parameters, declared_parameters, is_pair, read_script
+from cobe.driver.__main__ import COMMANDS
+from cobe.driver.notebooks import check_parameters, declared_parameters, is_pair
+from cobe.driver.plan import DRAWN_BY, chosen_figures, plan
 from cobe.driver.steps import Step
 from cobe.report.manifest import build_manifest, figure_names
 from cobe.report.save import Saved
+from conftest import driver, environment_of
 
 SCRIPTS = notebooks.scripts()
 NAMES = [script.stem for script in SCRIPTS]
-OWN_STEPS = {"scaling": "06_compute_optimal", "throughput": "08_throughput"}
+OWN_STEPS = {group: DRAWN_BY[group] for group in ("scaling", "throughput")}
 OF_DEFAULT = [name for name in NAMES if name not in OWN_STEPS.values()]
 
 
@@ -42,6 +46,7 @@ def test_there_are_the_notebooks():
         "06_compute_optimal",
         "07_audit",
         "08_throughput",
+        "09_explore",
     ]
 
 
@@ -119,38 +124,11 @@ def test_pair_refuses_a_copy_of_an_older_script(tmp_path):
     old = read_script(script)
     script.write_text("# %%\nprint(2)\n")
     with pytest.raises(CobeError, match="changed since it was executed"):
-        notebooks.paired(old, script)
+        notebooks.paired(old, read_script(script), script.name)
 
 
 # ------------------------------------------------------------------------------------------------
 # the real driver, in a folder of its own
-
-
-def driver(*arguments, folder: Path, **options):
-    environment = os.environ | {
-        "COBE_BUILD": str(folder / "build"),
-        "COBE_FIGURES": str(folder / "figures"),
-        "COBE_DATA": str(folder / "data"),
-    }
-    (folder / "data").mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        ["./run_all.sh", *arguments],
-        cwd=PROJECT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=1500,
-        **options,
-    )
-
-
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    """A whole run of the smoke profile, from nothing."""
-    folder = tmp_path_factory.mktemp("smoke")
-    done = driver("--profile", "smoke", folder=folder)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    return folder, done
 
 
 def _environment(process) -> str:
@@ -212,9 +190,12 @@ def test_a_damaged_figure_is_noticed_and_made_again(smoke):
 
 @pytest.mark.notebook
 @pytest.mark.parametrize("group", OWN_STEPS)
-def test_steps_of_their_own_run_on_what_the_default_made(smoke, group):
+def test_steps_of_their_own_run_on_what_the_default_made(smoke, request, group):
     folder, _ = smoke
-    done = driver("--profile", "smoke", "--only", group, folder=folder)
+    if group == "scaling":
+        _, done = request.getfixturevalue("smoke_and_grid")
+    else:
+        done = driver("--profile", "smoke", "--only", group, folder=folder)
     assert done.returncode == 0, done.stderr[-5000:]
     assert f"{OWN_STEPS[group]} ..." in done.stdout
     for name in figure_names(get_profile("smoke"), [group]):
@@ -224,19 +205,29 @@ def test_steps_of_their_own_run_on_what_the_default_made(smoke, group):
 
 
 @pytest.mark.notebook
+def test_every_solution_is_right_on_what_the_default_made(smoke_and_grid):
+    folder, _ = smoke_and_grid
+    done = driver("exercises", "--profile", "smoke", folder=folder)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+    for source in sources():
+        assert re.search(rf"^{source.stem}: (\d+) of \1 exercises right$", done.stdout, re.M)
+
+
+@pytest.mark.notebook
+def test_notebooks_in_order_make_nothing_out_of_order(smoke):
+    _, done = smoke
+    assert "not there yet" not in done.stderr
+
+
+@pytest.mark.notebook
 def test_two_fresh_runs_give_identical_tables(smoke, tmp_path):
     """The second run is interrupted on the way, as a user would, and then goes on."""
     folder, _ = smoke
-    environment = os.environ | {
-        "COBE_BUILD": str(tmp_path / "build"),
-        "COBE_FIGURES": str(tmp_path / "figures"),
-        "COBE_DATA": str(tmp_path / "data"),
-    }
     (tmp_path / "data").mkdir()
     run = subprocess.Popen(
         [sys.executable, "-m", "cobe.driver", "--profile", "smoke"],
         cwd=PROJECT,
-        env=environment,
+        env=environment_of(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -300,6 +291,9 @@ def test_killed_kernel_is_said(tmp_path):
         (["--profile", "paper", "--data", "{tmp}"], "{tmp}"),
         (["--data", "{tmp}/file"], "is a file"),
         (["--data", "{tmp}/missing"], "no such folder"),
+        (["figure"], "'figure': no such command; choose from figures, test, lab, exercises"),
+        (["exercises", "--profile", "huge"], "profile 'huge': unknown"),
+        (["address", "somewhere"], "somewhere: no address of a repository"),
     ],
 )
 def test_bad_command_lines(arguments, message, tmp_path):
@@ -312,9 +306,10 @@ def test_bad_command_lines(arguments, message, tmp_path):
     assert not (tmp_path / "work/build").exists()
 
 
-def test_unknown_option_is_refused(tmp_path):
-    done = driver("--profil", "smoke", "--bogus", folder=tmp_path)
-    assert done.returncode == 2 and "unrecognized arguments" in done.stderr
+@pytest.mark.parametrize("command", ["figures", "exercises", "site", "pair", "address"])
+def test_unknown_option_is_refused(command, tmp_path):
+    done = driver(command, "--bogus", folder=tmp_path)
+    assert done.returncode == 2 and f"usage: ./run_all.sh {command}"[:20] in done.stderr
 
 
 def test_help_needs_no_environment(tmp_path):
@@ -325,7 +320,7 @@ def test_help_needs_no_environment(tmp_path):
         env={"PATH": "/usr/bin:/bin"},
         check=True,
     )
-    for word in ("--profile", "--only", "--dry-run", "--data", "test", "lab"):
+    for word in ("--profile", "--only", "--dry-run", "--data", *COMMANDS):
         assert word in done.stdout
 
 

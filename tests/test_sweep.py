@@ -178,7 +178,7 @@ def test_only_the_simulation_knows_the_truth():
     readers = [
         p.stem for p in sorted((PROJECT / "notebooks").glob("*.py")) if '"truth"' in p.read_text()
     ]
-    assert readers == ["04_encoding", "07_audit"]
+    assert readers == ["04_encoding", "07_audit", "09_explore"]
 
 
 def test_spread_clips_and_sampler_stay_inside_their_stores():

@@ -188,7 +188,8 @@ def test_untrained_twins_that_are_missing_are_said():
     ],
 )
 def test_the_command_that_fills_a_gap_is_one_that_the_driver_takes(name, command):
-    from cobe.driver.__main__ import chosen_figures, parse
+    from cobe.driver.__main__ import parse
+    from cobe.driver.plan import chosen_figures
 
     profile = get_profile(name)
     assert ways.fill_command(profile, figures.get_axis(profile, "n_layers")) == command

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from cobe.core.disk import DiskError
 from cobe.core.errors import CobeError
-from cobe.core.parallel import map_processes, n_workers
+from cobe.core.parallel import end_with, map_processes, n_workers
 from cobe.core.progress import progress
 
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL", "NUMEXPR")}
@@ -30,22 +33,39 @@ def map_surviving(function, jobs, *, desc="", unit="job", workers=None, apart=Fa
     -------
     results : list
         In the order of `jobs`; a CobeError in the place of a job that killed its process.
+
+    Raises
+    ------
+    DiskError
+        A job gave one back in place of its result: whoever goes on without what cannot be read
+        must not go on without what could not be written.
     """
     jobs = list(jobs)
     workers = n_workers(len(jobs)) if workers is None else workers
     if apart and jobs and workers == 1:
-        return _one_by_one(function, jobs, desc, unit)
-    try:
-        return map_processes(function, jobs, desc=desc, unit=unit, workers=workers)
-    except BrokenProcessPool:
-        return _one_by_one(function, jobs, desc, unit)
+        results = _one_by_one(function, jobs, desc, unit)
+    else:
+        try:
+            results = map_processes(function, jobs, desc=desc, unit=unit, workers=workers)
+        except BrokenProcessPool:
+            results = _one_by_one(function, jobs, desc, unit)
+    for item in results:
+        if isinstance(item, DiskError):
+            raise item
+    return results
+
+
+def _lone_worker() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        max_workers=1, env=_ONE_THREAD, initializer=end_with, initargs=(os.getpid(),)
+    )
 
 
 def _one_by_one(function, jobs: list, desc: str, unit: str) -> list:
     results, executor = [], None
     try:
         for job in progress(jobs, total=len(jobs), desc=desc, unit=unit):
-            executor = executor or ProcessPoolExecutor(max_workers=1, env=_ONE_THREAD)
+            executor = executor or _lone_worker()
             try:
                 results.append(executor.submit(function, *job).result())
             except BrokenProcessPool:

@@ -8,30 +8,48 @@ always a whole result; the checksum in the sidecar finds what was damaged later.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
-import platform
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from cobe.core.errors import CobeError
+from cobe.core.disk import (
+    content_sha256,
+    disk_trouble,
+    file_sha256,
+    lock,
+    readable_os_errors,
+    remove,
+    settle,
+)
 from cobe.core.fingerprint import fingerprint
+from cobe.core.machine import device, environment
+from cobe.core.origin import before_making
+
+__all__ = [
+    "SIDECAR",
+    "TOUCHED_LOG",
+    "Artifact",
+    "Store",
+    "age_text",
+    "content_sha256",
+    "device",
+    "environment",
+    "external",
+    "file_sha256",
+    "is_intact",
+    "plain",
+    "read_sidecar",
+    "readable_os_errors",
+    "sidecar_of",
+]
 
 TOUCHED_LOG = "COBE_TOUCHED_LOG"
-_RECORDED_PACKAGES = (
-    "numpy pandas scikit-learn torch transformers vector-quantize-pytorch accelerate "
-    "nilearn himalaya stable-retro blosc2 matplotlib"
-).split()
+SIDECAR = ".meta.json"
 
 
 @dataclass(frozen=True)
@@ -75,64 +93,6 @@ def plain(value):
     return value
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def content_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's sorted relative names, links and file checksums."""
-    if not path.is_dir():
-        return file_sha256(path)
-    lines = []
-    for item in sorted(path.rglob("*")):
-        relative = item.relative_to(path).as_posix()
-        if item.is_symlink():
-            lines.append(f"link {os.readlink(item)} {relative}")
-        elif item.is_file():
-            lines.append(f"{file_sha256(item)} {relative}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def git_state(folder: Path) -> dict:
-    """Commit of the checkout that holds `folder`, and whether tracked files differ from it."""
-
-    def git(*args):
-        done = subprocess.run(
-            ["git", "-C", str(folder), *args], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "-uno"))}
-
-
-def device() -> str:
-    """The processor that this process computes on, in words: a GPU where torch has one."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"CPU, {len(os.sched_getaffinity(0))} cores"
-
-
-def environment() -> dict:
-    """What a result was made with: Python, packages, machine, device, commit."""
-    packages = {}
-    for name in _RECORDED_PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
-    return {
-        "python": platform.python_version(),
-        "packages": packages,
-        "machine": platform.machine(),
-        "device": device(),
-        "git": git_state(Path(__file__).parent),
-    }
-
-
 def age_text(created_s: float) -> str:
     """How long ago, in words."""
     seconds = max(0.0, time.time() - created_s)
@@ -140,24 +100,6 @@ def age_text(created_s: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds:.0f} seconds"
-
-
-@contextmanager
-def readable_os_errors(path: Path):
-    """Turn a full disk, a missing permission and the like into a `CobeError` with a remedy."""
-    remedies = {
-        errno.ENOSPC: "the disk is full; free some space and run the same command again",
-        errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-        errno.EACCES: "permission denied; make the folder writable or choose another one",
-        errno.EROFS: "the file system is read-only; choose another folder",
-    }
-    try:
-        yield
-    except OSError as error:
-        if error.errno in remedies:
-            where = error.filename or path
-            raise CobeError(f"{where}: {remedies[error.errno]}") from error
-        raise
 
 
 class Store:
@@ -174,6 +116,7 @@ class Store:
     def __init__(self, root: Path, announce: Callable[[str], None] | None = None):
         self.root = Path(root)
         self._announce = announce
+        self._said: set[str] = set()
 
     def announce(self, line: str) -> None:
         """Say one line: on stderr unless the store was given another way."""
@@ -197,25 +140,59 @@ class Store:
         """The artifact of this description if it is there and intact, else None.
 
         A damaged one is said so and moved out of the way.
+
+        Raises
+        ------
+        CobeError
+            It is there and may not be read, or is damaged and may not be removed.
         """
         key = self.key(name, params=params, inputs=inputs, code=code)
         path = self._path(name, key, suffix)
-        sidecar = _sidecar(path)
-        if not sidecar.is_file() or not path.exists():
-            return None
+        with readable_os_errors(path):
+            found, damage = self._look(name, key, path)
+            if damage:
+                with self._lock(name, key):
+                    found = self._look_again(name, key, path)
+        if found is None:
+            self._say_origin(name)
+        return found
+
+    def _look(self, name: str, key: str, path: Path) -> tuple[Artifact | None, str]:
+        """What is there, and what is wrong with it; nothing is changed."""
+        sidecar = sidecar_of(path)
         try:
-            meta = json.loads(sidecar.read_text())
+            meta = read_sidecar(sidecar)
+            if not path.exists():
+                return None, "is gone"
+            if meta["key"] != key:
+                return None, f"has the sidecar of {meta['name']}"
             found = content_sha256(path)
-            intact = meta["sha256"] == found and meta["key"] == key
-        except (ValueError, KeyError, TypeError, OSError):
-            intact = False
-        if not intact:
-            self.announce(f"{name}: damaged ({path} does not match its checksum); made again")
-            _remove(path)
-            sidecar.unlink(missing_ok=True)
-            return None
+        except FileNotFoundError:  # never made, or another process takes it away right now
+            return None, ""
+        except ValueError:
+            return None, "has an unreadable sidecar"
+        if found != meta["sha256"]:
+            return None, "does not match its checksum"
         self._touch(sidecar)
-        return Artifact(name, key, path, found, meta, reused=True)
+        return Artifact(name, key, path, found, meta, reused=True), ""
+
+    def _look_again(self, name: str, key: str, path: Path) -> Artifact | None:
+        """Look under the lock, and take away what is damaged.
+
+        Without the lock it might be the whole one that another process has put there meanwhile.
+        """
+        found, damage = self._look(name, key, path)
+        if damage:
+            self.announce(f"{name}: damaged ({path} {damage}); made again")
+            remove(path)
+            remove(sidecar_of(path))
+        return found
+
+    def _lock(self, name: str, key: str):
+        def wait():
+            self.announce(f"{name}: another process is making it; waiting")
+
+        return lock(self.root / ".locks" / key, wait)
 
     def make(
         self,
@@ -257,29 +234,43 @@ class Store:
         CobeError
             The disk is full, or the folder cannot be written.
         """
-        description = dict(params=params, inputs=inputs, code=code)
-        key = self.key(name, **description)
+        key = self.key(name, params=params, inputs=inputs, code=code)
         path = self._path(name, key, suffix)
-        with readable_os_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(self.root / ".locks" / key):
-                found = self.find(name, **description, suffix=suffix)
-                if found:
-                    self.announce(f"{name}: reused, made {age_text(found.meta['created_s'])} ago")
-                    return found
-                return self._write(name, key, path, plain(params), inputs or {}, write, resumable)
-
-    def _write(self, name, key, path, params, inputs, write, resumable) -> Artifact:
-        temporary = path.with_name(f".making-{path.name}")
-        _remove(temporary)
-        _remove(path)
         checkpoint = path.with_name(f".checkpoint-{path.name}")
-        resumed = checkpoint.exists()
+        with readable_os_errors(path):
+            # what is whole needs no lock, and may lie where nothing can be written
+            found, _ = self._look(name, key, path)
+            if not found:
+                self._say_origin(name)
+            if not found or checkpoint.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with self._lock(name, key):
+                    found = self._look_again(name, key, path)
+                    if not found:
+                        about = (plain(params), inputs or {})
+                        return self._write(name, key, path, *about, write, resumable and checkpoint)
+                    remove(checkpoint)  # the maker was killed between its last two steps
+        self.announce(f"{name}: reused, made {age_text(found.meta['created_s'])} ago")
+        return found
+
+    def _write(self, name, key, path, params, inputs, write, checkpoint) -> Artifact:
+        temporary = path.with_name(f".making-{path.name}")
+        remove(temporary)
+        remove(path)
+        resumed = bool(checkpoint) and checkpoint.exists()
         started = time.perf_counter()
         try:
-            write(temporary, checkpoint) if resumable else write(temporary)
-        except BaseException:
-            _remove(temporary)
+            write(temporary, checkpoint) if checkpoint else write(temporary)
+            settle(temporary)
+        except BaseException as error:
+            trouble = disk_trouble(error, temporary)
+            remove(temporary)
+            if trouble:
+                raise trouble from error
+            if resumed and str(error).startswith(f"{checkpoint}: damaged"):
+                self.announce(f"{name}: damaged checkpoint ({checkpoint}); started over")
+                remove(checkpoint)
+                return self._write(name, key, path, params, inputs, write, checkpoint)
             raise
         seconds = time.perf_counter() - started
         sha256 = content_sha256(temporary)
@@ -288,23 +279,41 @@ class Store:
             "key": key,
             "sha256": sha256,
             "params": params,
-            "inputs": {
-                label: {"name": item.name, "key": item.key, "sha256": item.sha256}
-                for label, item in sorted(inputs.items())
-            },
+            "inputs": {label: self._origin(item, path) for label, item in sorted(inputs.items())},
             "seconds": round(seconds, 3),
             "resumed": resumed,
             "created_s": round(time.time(), 3),
             **environment(),
         }
-        sidecar = _sidecar(path)
+        sidecar = sidecar_of(path)
         draft = sidecar.with_name(f".making-{sidecar.name}")
-        draft.write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
+        try:
+            draft.write_text(json.dumps(meta, indent=1, sort_keys=True) + "\n")
+            settle(draft)
+        except OSError:
+            remove(draft)
+            remove(temporary)
+            raise
         os.replace(temporary, path)
         os.replace(draft, sidecar)
-        _remove(checkpoint)
+        if checkpoint:
+            remove(checkpoint)
         self._touch(sidecar)
         return Artifact(name, key, path, sha256, meta, reused=False)
+
+    def _say_origin(self, name: str) -> None:
+        line = before_making(name, self.root)
+        if line and line not in self._said:
+            self._said.add(line)
+            self.announce(line)
+
+    def _origin(self, item: Artifact, path: Path) -> dict:
+        """What a sidecar says of an input: where it is from there, if both lie in this store."""
+        root, place = Path(os.path.abspath(self.root)), Path(os.path.abspath(item.path))
+        if place.is_relative_to(root):
+            place = os.path.relpath(place, os.path.abspath(path.parent))
+        origin = {"name": item.name, "key": item.key, "sha256": item.sha256, "path": str(place)}
+        return origin if item.meta else origin | {"external": True}
 
     def _path(self, name: str, key: str, suffix: str) -> Path:
         return self.root / f"{name}-{key[:12]}{suffix}"
@@ -325,28 +334,42 @@ def external(path: Path, name: str | None = None) -> Artifact:
 def is_intact(sidecar: Path) -> bool:
     """Whether the artifact beside this sidecar is there and matches its checksum."""
     try:
-        meta = json.loads(sidecar.read_text())
-        path = sidecar.with_name(sidecar.name.removesuffix(".meta.json"))
+        meta = read_sidecar(sidecar)
+        path = sidecar.with_name(sidecar.name.removesuffix(SIDECAR))
         return path.exists() and content_sha256(path) == meta["sha256"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError):
         return False
 
 
-def _sidecar(path: Path) -> Path:
-    return path.with_name(f"{path.name}.meta.json")
+def sidecar_of(path: Path) -> Path:
+    """The sidecar of an artifact."""
+    return path.with_name(path.name + SIDECAR)
 
 
-def _remove(path: Path) -> None:
-    if path.is_symlink() or path.is_file():
-        path.unlink()
-    elif path.is_dir():
-        shutil.rmtree(path)
+def read_sidecar(sidecar: Path) -> dict:
+    """What a sidecar says.
+
+    Raises
+    ------
+    ValueError
+        It is none: name, key, checksum, time and inputs are always there.
+    """
+    try:
+        meta = json.loads(sidecar.read_text())
+    except RecursionError:
+        raise ValueError(f"{sidecar}: nested too deep") from None
+    fields = {"name": str, "key": str, "sha256": str, "created_s": (int, float), "inputs": dict}
+    if not isinstance(meta, dict) or not all(
+        isinstance(meta.get(name), kind) for name, kind in fields.items()
+    ):
+        raise ValueError(f"{sidecar}: no sidecar")
+    return meta
 
 
-@contextmanager
-def _lock(path: Path):
-    """One maker at a time for one artifact, on this machine; the lock goes with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+if __name__ == "__main__":
+    import signal
+
+    from cobe.core.trace import main
+
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` ends it without a word
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,8 @@
 """Jobs over local processes: results in order, errors whole, nothing left running."""
 
 import os
+import threading
+import time
 
 from joblib import Parallel, delayed
 
@@ -12,6 +14,23 @@ def n_workers(limit: int | None = None) -> int:
     wanted = os.environ.get("COBE_WORKERS")
     available = int(wanted) if wanted else len(os.sched_getaffinity(0))
     return max(1, min(available, limit) if limit else available)
+
+
+def end_with(parent: int) -> None:
+    """Let this process end when its parent has: one that was killed cannot end its workers.
+
+    Parameters
+    ----------
+    parent : int
+        Process id.
+    """
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def map_processes(function, jobs, *, desc="", unit="job", workers=None):
@@ -39,7 +58,12 @@ def map_processes(function, jobs, *, desc="", unit="job", workers=None):
     if not jobs:
         return []
     workers = n_workers(len(jobs)) if workers is None else workers
-    runs = Parallel(n_jobs=workers, return_as="generator", inner_max_num_threads=1, backend="loky")(
-        delayed(function)(*job) for job in jobs
-    )
+    runs = Parallel(
+        n_jobs=workers,
+        return_as="generator",
+        inner_max_num_threads=1,
+        backend="loky",
+        initializer=end_with,
+        initargs=(os.getpid(),),
+    )(delayed(function)(*job) for job in jobs)
     return list(progress(runs, total=len(jobs), desc=desc, unit=unit))

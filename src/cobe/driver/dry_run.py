@@ -19,6 +19,7 @@ from cobe.core.parallel import n_workers
 from cobe.core.paths import build_dir, data_dir, figures_dir
 from cobe.core.profiles import PROFILES
 from cobe.core.timing import CLIP_SPAN_FRAMES, FRAME_RATE_HZ
+from cobe.driver.plan import DRAWN_BY
 from cobe.encoding.splits import split_sessions
 from cobe.sweep.arms import all_arm_cells
 from cobe.sweep.grid_plan import ASSUMED_GPU, assumed_rate, plan_table, side_by_side
@@ -53,7 +54,7 @@ def cells_of(profile: Profile, steps) -> list[Cell]:
     for step in steps:
         if "axes" in step.parameters:
             cells |= dict.fromkeys(paper_cells(profile, step.parameters["axes"]))
-        if step.name == "07_audit":
+        if step.name == DRAWN_BY["audit"]:
             axes = [axis.name for axis in profile.axes]
             cells |= dict.fromkeys([*paper_cells(profile, axes), *all_arm_cells(profile)])
     return list(cells)
@@ -94,7 +95,7 @@ def describe(profile: Profile, steps, figures: list[str]) -> str:
             f"{profile.train.n_steps} steps of {profile.train.batch_size} windows each (fewer "
             "where data sizes are compared at equal epochs)"
         )
-    has_grid = any(step.name == "06_compute_optimal" for step in steps)
+    has_grid = any(step.name == DRAWN_BY["scaling"] for step in steps)
     if has_grid:
         lines += grid_lines(profile)
     if profile.plan is None:

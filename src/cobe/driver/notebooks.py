@@ -3,32 +3,22 @@
 from __future__ import annotations
 
 import ast
-import hashlib
+import copy
+import itertools
 from pathlib import Path
 
-import jupytext
 import nbformat
 
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
+from cobe.course.scripts import read_script
 
 FOLDER = PROJECT / "notebooks"
-KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 
 
 def scripts() -> list[Path]:
     """The notebooks' sources, in the order in which they run."""
     return sorted(FOLDER.glob("[0-9][0-9]_*.py"))
-
-
-def read_script(script: Path) -> nbformat.NotebookNode:
-    """A percent script as a notebook with cell ids that follow its content."""
-    notebook = jupytext.read(script)
-    for number, cell in enumerate(notebook.cells):
-        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
-        cell["id"] = f"c{number:02d}-{digest}"
-    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL})
-    return notebook
 
 
 def declared_parameters(notebook: nbformat.NotebookNode, name: str) -> dict:
@@ -76,24 +66,38 @@ def check_parameters(given: dict, defaults: dict, name: str) -> None:
             raise CobeError(f"{name}: parameter {key!r} takes {wanted}, not {got} ({value!r})")
 
 
-def paired(executed: nbformat.NotebookNode, script: Path) -> nbformat.NotebookNode:
+def paired(
+    executed: nbformat.NotebookNode, source: nbformat.NotebookNode, name: str
+) -> nbformat.NotebookNode:
     """An executed copy as it is committed: without the machine, the clock and the log.
 
     The outputs are kept, stderr (progress, ages, warnings) is not; cells and ids are those of the
-    script, so that the pair differs only where the source or a result does.
+    source, so that the pair differs only where the source or a result does.
+
+    Parameters
+    ----------
+    executed, source : NotebookNode
+        A run, and the notebook without outputs that it was a run of.
+    name : str
+        What errors call it.
+
+    Raises
+    ------
+    CobeError
+        The source has other cells than those that were run.
     """
     ran = [c for c in executed.cells if "injected-parameters" not in c.metadata.get("tags", [])]
-    notebook = read_script(script)
+    notebook = copy.deepcopy(source)
     if [cell.source for cell in ran] != [cell.source for cell in notebook.cells]:
-        raise CobeError(f"{script.name}: changed since it was executed; run it again")
+        raise CobeError(f"{name}: changed since it was executed; run it again")
     count = 0
-    for cell, source in zip(notebook.cells, ran, strict=True):
+    for cell, of_run in zip(notebook.cells, ran, strict=True):
         cell.metadata = {"tags": list(cell.metadata.tags)} if cell.metadata.get("tags") else {}
         if cell.cell_type != "code":
             continue
         count += 1
         cell.execution_count = count
-        cell.outputs = [_plain_output(o, count) for o in source.outputs if not _is_log(o)]
+        cell.outputs = [_plain_output(o, count) for o in of_run.outputs if not _is_log(o)]
     return notebook
 
 
@@ -114,8 +118,13 @@ def _plain_output(output, count: int):
 def is_pair(script: Path) -> bool:
     """Whether the `.ipynb` beside a script has exactly its cells."""
     pair = script.with_suffix(".ipynb")
-    if not pair.is_file():
-        return False
+    return pair.is_file() and not differing_cells(script)
+
+
+def differing_cells(script: Path) -> list[str]:
+    """First lines of the cells in which a script and the `.ipynb` beside it differ."""
     ours = [(cell.cell_type, cell.source) for cell in read_script(script).cells]
-    theirs = [(cell.cell_type, cell.source) for cell in nbformat.read(pair, as_version=4).cells]
-    return ours == theirs
+    pair = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    theirs = [(cell.cell_type, cell.source) for cell in pair.cells]
+    longest = itertools.zip_longest(ours, theirs)
+    return [(mine or other)[1].partition("\n")[0] for mine, other in longest if mine != other]

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +22,14 @@ from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact, plain
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
+from cobe.core.origin import NOTEBOOK
 from cobe.core.paths import PROJECT, data_dir
-from cobe.driver.notebooks import read_script
+from cobe.course.scripts import read_script
 from cobe.report.manifest import MANIFEST, read_manifest
 
 # modules that a notebook may use: a change in any of them means that it must run again
 ROOMS = tuple(
-    f"cobe.{room}"
-    for room in ("stimulus", "simulate", "brain", "video", "encoding", "sweep", "report")
+    f"cobe.{room}" for room in "stimulus simulate brain video encoding sweep report explore".split()
 )
 
 
@@ -48,6 +49,10 @@ class Step:
         Folder that the step writes besides artifacts (the figures), watched for damage.
     profile : Profile or None
         What its name stood for in this run.
+    read : callable
+        The notebook of a script.
+    rooms : tuple of str
+        Packages whose code it may use.
     """
 
     script: Path
@@ -55,6 +60,8 @@ class Step:
     build: Path
     products: Path | None = None
     profile: Profile | None = None
+    read: Callable[[Path], nbformat.NotebookNode] = read_script
+    rooms: tuple[str, ...] = ROOMS
 
     @property
     def name(self) -> str:
@@ -71,7 +78,7 @@ class Step:
         return self.build / f"{self.name}.json"
 
     def _wanted(self) -> dict:
-        modules = {name: _room_fingerprint(name) for name in ROOMS}
+        modules = {name: _room_fingerprint(name) for name in self.rooms}
         return {
             "source": hashlib.sha256(self.script.read_bytes()).hexdigest(),
             "parameters": self.parameters,
@@ -132,10 +139,11 @@ class Step:
         touched = self.build / f".touched-{self.name}"
         touched.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
-        nbformat.write(read_script(self.script), self.executed)
+        nbformat.write(self.read(self.script), self.executed)
         started_s = time.time()
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
+        os.environ[NOTEBOOK] = self.name
         try:
             with Watch() as watch:
                 _in_thread(self._execute)

@@ -273,7 +273,7 @@ def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, at
     plan = layout(len(cells))
     per_subject = {s: [parcel_rows(scores, cell.name, s) for cell in cells] for s in subjects}
     _check_labels(per_subject, np.unique(np.asarray(atlas_img.dataobj)).astype(int))
-    images = _views(atlas_img, plan)
+    images = atlas_views(atlas_img, plan)
     _map_headings(figure, top_mm, axis, plan)
     top = scale_top([table for tables in per_subject.values() for table in tables])
     for row, (subject, tables) in enumerate(per_subject.items()):
@@ -308,7 +308,7 @@ def _check_labels(per_subject: dict, in_atlas: np.ndarray) -> None:
                 )
 
 
-def _views(atlas_img, plan: Layout) -> dict:
+def atlas_views(atlas_img, plan: Layout) -> dict:
     """Label images of every view in a layout."""
     labels = np.asarray(atlas_img.dataobj).astype(np.int32)
     sides = tuple(sorted({place[1] for place in plan.places}))

@@ -11,6 +11,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 WIDTH_MM = 180.0
 SCREEN_DPI = 100
@@ -35,10 +36,13 @@ class PaperFigure(Figure):
     """A figure that no global state knows about, and that a notebook shows as it is returned."""
 
     def _repr_png_(self) -> bytes:
-        image = BytesIO()
+        image, small = BytesIO(), BytesIO()
         with cobe_style():
             self.savefig(image, format="png", dpi=SCREEN_DPI, metadata={"Software": None})
-        return image.getvalue()
+        # with all colours, a notebook with many frames in it grows beyond what is kept
+        whole = Image.open(image).convert("RGB")
+        whole.quantize(256, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+        return small.getvalue()
 
 
 def new_figure(height_mm: float) -> PaperFigure:

@@ -6,14 +6,13 @@ and no fit.
 
 from __future__ import annotations
 
-import io
-import os
-import sys
+from html import escape
 
 import numpy as np
 import pandas as pd
 
 from cobe.core.errors import CobeError
+from cobe.explore import live as parts
 from cobe.report import style
 from cobe.report.compute_optimal.draw import power_text
 from cobe.report.compute_optimal.rows import amount
@@ -22,12 +21,6 @@ from cobe.report.compute_optimal.spending import SCORE
 ROW_MM = 6.0
 HEAD_MM, FOOT_MM = 10.0, 12.0
 CHOSEN, OTHER, UNTOLD = "#31688e", "0.6", "#9c2a1f"
-
-
-def is_live() -> bool:
-    """Whether a person can move a slider: JupyterLab, VS Code or Colab, and not a batch run."""
-    colab = "google.colab" in sys.modules
-    return colab or bool({"JPY_SESSION_NAME", "VSCODE_PID"} & os.environ.keys())
 
 
 def allocation_slider(table: pd.DataFrame, simulated: bool, live: bool | None = None):
@@ -40,7 +33,7 @@ def allocation_slider(table: pd.DataFrame, simulated: bool, live: bool | None = 
     simulated : bool
         Whether the data are.
     live : bool or None
-        None: as `is_live` says.
+        None: as `cobe.explore.live.is_live` says.
 
     Returns
     -------
@@ -53,14 +46,10 @@ def allocation_slider(table: pd.DataFrame, simulated: bool, live: bool | None = 
         No rows, or rows of two responses.
     """
     _check(table)
-    if is_live() if live is None else live:
-        try:
-            import ipywidgets
-        except ImportError:
-            pass
-        else:
-            return _sliders(ipywidgets, table, simulated)
-    return settings_figure(few_settings(table), simulated)
+    widgets = parts.widgets_of(live)
+    if widgets is None:
+        return settings_figure(few_settings(table), simulated)
+    return _sliders(widgets, table, simulated)
 
 
 def few_settings(table: pd.DataFrame) -> pd.DataFrame:
@@ -171,37 +160,27 @@ def _draw_column(axes, table, name, words, chosen) -> None:
     axes.set_xlabel(words + note)
 
 
-def _sliders(ipywidgets, table, simulated):
+def _sliders(widgets, table, simulated):
     budgets = np.sort(table.budget_flop.unique())
     hours = np.sort(table.scan_hours.dropna().unique())
 
     def slider(name, values, text):
         options = [(text(value), value) for value in values]
-        width = ipywidgets.Layout(width="480px")
-        middle = values[len(values) // 2]
-        return ipywidgets.SelectionSlider(
-            options=options, value=middle, description=name, layout=width
-        )
+        return parts.stops(widgets, name, options, values[len(values) // 2])
 
-    budget = slider("FLOP", budgets, lambda value: f"{value:.2g}")
-    scans = slider("scan hours", hours, lambda value: f"{value:.3g}") if len(hours) else None
-    image, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
+    controls = [slider("budget (FLOP)", budgets, lambda value: f"{value:.2g}")]
+    if len(hours):
+        controls.append(slider("scans (h)", hours, lambda value: f"{value:.3g}"))
 
-    def update(_=None):
-        mine = table if scans is None else table[table.scan_hours == scans.value]
+    def draw(budget, scan_hours=None):
+        mine = table if scan_hours is None else table[table.scan_hours == scan_hours]
         mine = mine.sort_values("budget_flop").reset_index(drop=True)
-        at = int(np.flatnonzero(mine.budget_flop == budget.value)[0])
-        out = io.BytesIO()
-        with style.cobe_style():
-            figure = settings_figure(mine, simulated, chosen=at)
-            figure.savefig(out, format="png", dpi=style.SCREEN_DPI)
-        image.value, words.value = out.getvalue(), setting_words(mine.iloc[at])
+        at = int(np.flatnonzero(mine.budget_flop == budget)[0])
+        said = setting_words(mine.iloc[at])
+        png = parts.figure_png(settings_figure(mine, simulated, chosen=at))
+        return escape(said), [("", png, f"best allocations by budget; chosen: {said}")]
 
-    moved = [budget] if scans is None else [budget, scans]
-    for each in moved:
-        each.observe(update, names="value")
-    update()
-    return ipywidgets.VBox([*moved, words, image])
+    return parts.assemble(widgets, controls, draw, simulated)
 
 
 def _check(table) -> None:

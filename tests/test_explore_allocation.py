@@ -1,20 +1,18 @@
-import io
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from cobe.core.errors import CobeError
-from cobe.report.slider import (
+from cobe.explore.allocation import (
     allocation_slider,
     few_settings,
-    is_live,
     setting_words,
     settings_figure,
 )
 from cobe.report.style import PaperFigure
+from shown_widgets import controls, shown, words
 
 
 def table(response="brain score", hours=(0.1, 0.2, 0.4, 0.8), told=True):
@@ -36,24 +34,22 @@ def table(response="brain score", hours=(0.1, 0.2, 0.4, 0.8), told=True):
 def test_sliders_look_up_the_row_that_they_point_at():
     given = table()
     box = allocation_slider(given, True, live=True)
-    budget, hours, words, image = box.children
+    budget, hours = controls(box).values()
     budget.value, hours.value = given.budget_flop.max(), 0.8
     row = given[(given.budget_flop == given.budget_flop.max()) & (given.scan_hours == 0.8)].iloc[0]
-    assert words.value == setting_words(row)
-    assert words.value.startswith(
-        "1e+12 FLOP and 0.8 h of scans: extrapolated: 1M parameters [500k, 2M]"
-    )
-    before = image.value
+    assert words(box) == f"<b>simulated data</b>: {setting_words(row)}"
+    said = "1e+12 FLOP and 0.8 h of scans: extrapolated: 1M parameters [500k, 2M]"
+    assert setting_words(row).startswith(said)
+    before, described = shown(box)[""]
+    assert said in described and before.shape[1] > 500
     budget.value = given.budget_flop.min()
-    assert image.value != before and "1e+09 FLOP" in words.value
-    with Image.open(io.BytesIO(image.value)) as drawn:
-        assert drawn.width > 500
+    assert (shown(box)[""][0] != before).any() and "1e+09 FLOP" in words(box)
 
 
 def test_losses_have_one_slider():
     box = allocation_slider(table("loss", hours=(np.nan,)), True, live=True)
-    assert len(box.children) == 3
-    assert "scans" not in box.children[1].value
+    assert list(controls(box)) == ["budget (FLOP)"]
+    assert "scans" not in words(box)
 
 
 def test_what_cannot_be_told_is_said_and_not_drawn():
@@ -68,7 +64,6 @@ def test_without_a_live_notebook_or_widgets_a_figure_is_shown(monkeypatch):
     given = table()
     for name in ("JPY_SESSION_NAME", "VSCODE_PID"):
         monkeypatch.delenv(name, raising=False)
-    assert not is_live()
     figure = allocation_slider(given, True)
     assert isinstance(figure, PaperFigure) and figure._repr_png_().startswith(b"\x89PNG")
     assert len(few_settings(given)) == 9
@@ -76,7 +71,7 @@ def test_without_a_live_notebook_or_widgets_a_figure_is_shown(monkeypatch):
     assert len(names) == 9 and "0.1 h scans" in names[0]
     assert figure.axes[-1].get_title(loc="left") == "simulated data"
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    assert is_live() and not isinstance(allocation_slider(given, True), PaperFigure)
+    assert not isinstance(allocation_slider(given, True), PaperFigure)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     assert isinstance(allocation_slider(given, True), PaperFigure)
 

@@ -1,0 +1,1 @@
+"""The static site: committed notebooks, figures, ledger and docstrings as pages, offline."""

@@ -1,0 +1,184 @@
+"""From a figure back to the key logs: every step is found, and what does not fit is said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from cobe.core.artifacts import Store, external, file_sha256, sidecar_of
+from cobe.core.errors import CobeError
+from cobe.core.lineage import as_json, as_text
+from cobe.core.trace import main, trace
+
+
+def text(content):
+    return lambda path: path.write_text(content)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Key logs in an embedded dataset and one from elsewhere; two models; a figure of one run."""
+    data = Store(tmp_path / "data", announce=lambda line: None)
+
+    def dataset(path):
+        path.mkdir()
+        for n in range(3):
+            (path / f"play_{n}.bk2").write_text(f"keys {n}")
+
+    embedded = data.make("embedded-smoke", params={"seed": 11}, write=dataset)
+    (tmp_path / "mine.bk2").write_text("my keys")
+    logs = [*sorted(embedded.path.iterdir()), tmp_path / "mine.bk2"]
+    store = Store(tmp_path / "build/smoke/artifacts", announce=lambda line: None)
+    frames = [
+        store.make(f"frames/{n}", params={}, inputs={"bk2": external(log)}, write=text(f"f {n}"))
+        for n, log in enumerate(logs)
+    ]
+    tokens = store.make(
+        "tokens", params={}, inputs={str(n): f for n, f in enumerate(frames)}, write=text("tokens")
+    )
+    models = [
+        store.make(f"gpt/{n}", params={"cell": {"seed": n}}, inputs={"t": tokens}, write=text("m"))
+        for n in (3, 4)
+    ]
+    figures = tmp_path / "figures/smoke"
+    figures.mkdir(parents=True)
+    figure = figures / "fig1.pdf"
+    figure.write_text("a figure")
+    row = {"name": "fig1", "file": "fig1.pdf", "sha256": file_sha256(figure)}
+    row |= {"made_by": "notebooks/05_paper_figures.ipynb", "bytes": 8, "caption": "fig1.md"}
+    (figures / "manifest.json").write_text(json.dumps({"files": [row]}))
+    touched = [*models, tokens, *frames, embedded]
+    record = {
+        "artifacts": [str(sidecar_of(item.path)) for item in touched],
+        "products": {str(figure): row["sha256"]},
+        "made_s": 1.8e9,
+    }
+    (tmp_path / "build/smoke/05_paper_figures.json").write_text(json.dumps(record))
+    return figure, tmp_path / "build", models
+
+
+def test_everything_down_to_the_key_logs(run):
+    figure, build, models = run
+    found = trace(figure, build)
+    assert {node.name for node in found.roots} == {"gpt/3", "gpt/4"}
+    by_name = {node.name: node for node in found.nodes}
+    assert set(by_name) == {
+        "gpt/3", "gpt/4", "tokens", "frames/0", "frames/1", "frames/2", "frames/3",
+        "embedded-smoke", "play_0.bk2", "play_1.bk2", "play_2.bk2", "mine.bk2",
+    }  # fmt: skip
+    assert len(found.nodes) == 12 and not any(node.problems for node in found.nodes)
+    for n, log in enumerate(["play_0.bk2", "play_1.bk2", "play_2.bk2", "mine.bk2"]):
+        (source,) = by_name[f"frames/{n}"].inputs.values()
+        assert source is by_name[log] and file_sha256(source.path) == source.sha256
+    # a log of the embedded dataset leads on to what simulated it
+    assert by_name["play_1.bk2"].inputs["lies in"] is by_name["embedded-smoke"]
+    assert not by_name["mine.bk2"].inputs
+    assert by_name["gpt/4"].seeds == [4] and by_name["embedded-smoke"].seeds == [11]
+
+
+def test_words_and_json_say_the_same(run):
+    figure, build, models = run
+    found = trace(figure, build)
+    words, data = as_text(found), as_json(found)
+    assert "drawn by notebooks/05_paper_figures.ipynb" in words
+    assert "all that was read by the notebook that drew it" in words
+    assert "gpt: 2 artifacts; seeds 3, 4" in words
+    assert "  from tokens: 1 artifact" in words and "*.bk2: 4 files" in words
+    assert "8 artifacts, 4 other files" in words
+    assert "seeds: 3, 4, 11" in words and "problems: none" in words
+    commit = models[0].meta["git"]["commit"]
+    assert f"commits: {(commit or 'unknown')[:12]}" in words
+    assert f"numpy {models[0].meta['packages']['numpy']}" in words
+    assert "play_1.bk2" not in words and "play_1.bk2" in as_text(found, full=True)
+    assert len(data["artifacts"]) == 8 and len(data["outside"]) == 4
+    rows = {row["id"]: row for row in data["artifacts"] + data["outside"]}
+    (tokens,) = {i for root in data["roots"] for i in rows[root]["inputs"].values()}
+    assert rows[tokens]["name"] == "tokens" and len(rows[tokens]["inputs"]) == 4
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_an_artifact_and_a_moved_folder(run, tmp_path):
+    figure, build, models = run
+    found = trace(models[0].path)
+    assert [node.name for node in found.roots] == ["gpt/3"] and len(found.nodes) == 11
+    moved = tmp_path / "elsewhere"
+    shutil.move(build, moved)
+    assert not any(node.problems for node in trace(figure, moved).nodes)
+
+
+def test_older_sidecars_say_less_and_are_followed(run):
+    """Without paths: artifacts by name and key, key logs of cobe's own by name and checksum."""
+    figure, build, _ = run
+    for sidecar in build.rglob("*.meta.json"):
+        meta = json.loads(sidecar.read_text())
+        for item in meta["inputs"].values():
+            del item["path"]
+            item.pop("external", None)
+        sidecar.write_text(json.dumps(meta))
+    found = trace(figure, build)
+    assert len(found.nodes) == 12
+    problems = {node.name: node.problems for node in found.nodes if node.problems}
+    assert problems == {"mine.bk2": ["where it lies was not recorded (an older sidecar)"]}
+    assert "where it lies was not recorded" in as_text(found)
+
+
+def test_what_changed_below_is_said(run, tmp_path):
+    figure, build, models = run
+    (tmp_path / "mine.bk2").write_text("other keys")
+    assert "problems: none" in as_text(trace(figure, build))
+    assert "problems: *.bk2: changed since" in as_text(trace(figure, build, check=True))
+    (tmp_path / "mine.bk2").unlink()
+    assert "*.bk2: is gone" in as_text(trace(figure, build))
+    tokens = next((build / "smoke/artifacts").glob("tokens-????????????"))
+    sidecar = sidecar_of(tokens)
+    sidecar.write_text(sidecar.read_text().replace('"sha256": "', '"sha256": "00', 1))
+    meta = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(meta | {"sha256": "0" * 64}))
+    assert "gpt: was made from another version of t" in as_text(trace(figure, build))
+
+
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda f, b: f.unlink(), "no such file"),
+        (lambda f, b: f.write_text("touched up"), "changed since it was drawn.*--only fig1"),
+        (lambda f, b: (f.parent / "manifest.json").unlink(), r"make the figures first \(./run_all"),
+        (lambda f, b: (f.parent / "manifest.json").write_text("{"), "not in manifest.json"),
+        (lambda f, b: (b / "smoke/05_paper_figures.json").unlink(), "no record.*--only fig1"),
+        (lambda f, b: (b / "smoke/05_paper_figures.json").write_text("[]"), "json is damaged"),
+        (
+            lambda f, b: (b / "smoke/05_paper_figures.json").write_text(
+                json.dumps({"artifacts": [], "products": {str(f): "0"}, "made_s": 0})
+            ),
+            "json is of another run",
+        ),
+        (lambda f, b: shutil.rmtree(b / "smoke/artifacts"), "meta.json: missing or damaged"),
+    ],
+)
+def test_what_cannot_be_traced_says_why(spoil, message, run, capsys):
+    figure, build, _ = run
+    spoil(figure, build)
+    with pytest.raises(CobeError, match=message):
+        trace(figure, build)
+    assert main(["trace", str(figure), "--build", str(build)]) == 1
+    assert capsys.readouterr().err.startswith("cobe: ")
+
+
+def test_a_changed_artifact_is_refused(run):
+    models = run[2]
+    models[0].path.write_text("another model")
+    with pytest.raises(CobeError, match="changed since it was made"):
+        trace(models[0].path)
+
+
+def test_the_command(run):
+    figure, build, _ = run
+    command = [sys.executable, "-m", "cobe.core.artifacts", "trace", str(figure)]
+    environment = os.environ | {"COBE_BUILD": str(build)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and "8 artifacts, 4 other files" in done.stdout, done.stderr
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment)
+    assert len(json.loads(done.stdout)["artifacts"]) == 8
