@@ -78,11 +78,12 @@ print("score table (n_rows, n_columns):", table.shape)
 
 # %%
 from cobe.core.paths import build_dir, figures_dir
+from cobe.report.save import write_results
 
 complete = len(axes) == len(study.profile.axes)
 if complete:
-    losses.to_parquet(build_dir(profile) / "losses.parquet")
-    table.to_parquet(build_dir(profile) / "scores.parquet")
+    write_results(losses, build_dir(profile) / "losses.parquet")
+    write_results(table, build_dir(profile) / "scores.parquet")
 folder = figures_dir(profile)
 
 # %% [markdown]
@@ -255,6 +256,7 @@ from cobe.report.save import save_gif
 if fig6 in figures:
     film = prediction_film(context, true_next, predicted)
     words = f"{words} Left: the clip that was given, then the next; right: given, then predicted."
+    words = words.replace("fig6_predicted_frames", "film6_predicted_frames")
     saved.append(save_gif(film, "film6_predicted_frames", folder, words, made_by))
     print("film (n_frames, height, width, channels):", film.shape)
 

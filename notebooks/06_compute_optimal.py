@@ -108,10 +108,10 @@ print("cells beyond the budget:", ", ".join(grid.not_computed.cell) or "none")
 from IPython.display import Image, display
 
 from cobe.core.paths import build_dir, figures_dir
-from cobe.report.save import preview, save_figure
+from cobe.report.save import preview, save_figure, write_results
 
-losses.to_parquet(build_dir(profile) / "grid_losses.parquet")
-scores.to_parquet(build_dir(profile) / "grid_scores.parquet")
+write_results(losses, build_dir(profile) / "grid_losses.parquet")
+write_results(scores, build_dir(profile) / "grid_scores.parquet")
 folder, saved = figures_dir(profile), []
 made_by = "notebooks/06_compute_optimal.ipynb"
 

@@ -480,11 +480,11 @@ for row in book.itertuples():
 # %%
 from cobe.core.paths import build_dir
 from cobe.report.manifest import build_manifest
-from cobe.report.save import save_table
+from cobe.report.save import save_table, write_results
 
 if len(figures) == 8:
     saved.append(save_table(long_form(book), "table_ledger", folder, CAPTION, made_by))
-    table.to_parquet(build_dir(profile) / "audit_scores.parquet")
+    write_results(table, build_dir(profile) / "audit_scores.parquet")
 build_manifest(folder, saved, keep=True)
 print("figures and tables written:", [item.name for item in saved])
 

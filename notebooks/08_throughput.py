@@ -211,7 +211,7 @@ from cobe.report.manifest import build_manifest
 from cobe.report.save import save_figure, save_table
 from cobe.report.throughput import COST_CAPTION, TIMES_CAPTION
 
-folder, made_by = figures_dir(profile), "notebooks/08_throughput"
+folder, made_by = figures_dir(profile), "notebooks/08_throughput.ipynb"
 saved = [
     save_figure(figure, "fig_throughput", folder, words, made_by),
     save_table(times, "table_throughput", folder, TIMES_CAPTION.format(date=date), made_by),

@@ -19,7 +19,7 @@ from cobe.report.manifest import (
     figure_names,
     read_manifest,
 )
-from cobe.report.save import markdown, save_figure, save_table
+from cobe.report.save import markdown, read_results, save_figure, save_table, write_results
 
 
 def figure(value=1.0):
@@ -169,3 +169,19 @@ def test_markdown_keeps_the_digits_that_matter():
     assert lines[1] == "| ---: | ---: | --- |"
     assert lines[2] == "| 40,300,000 | 0.1235 | a\\|b |"
     assert lines[3] == "| 5 |  |  |"
+
+
+def test_results_come_back_and_a_flipped_bit_is_found(tmp_path):
+    table = pd.DataFrame({"r": np.random.default_rng(0).normal(size=500), "cell": ["a", "b"] * 250})
+    path = tmp_path / "scores.parquet"
+    write_results(table, path)
+    pd.testing.assert_frame_equal(read_results(path), table)
+    content = path.read_bytes()
+    for at in range(20, 3000, 97):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :])
+        with pytest.raises(CobeError, match="damaged"):
+            read_results(path)
+    with pytest.raises(CobeError, match="not there"):
+        read_results(tmp_path / "none.parquet")
+    with pytest.raises(CobeError, match="make the folder writable"):
+        write_results(table, tmp_path / "none" / "scores.parquet")

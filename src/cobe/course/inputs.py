@@ -7,6 +7,7 @@ import pandas as pd
 from cobe.core.errors import CobeError
 from cobe.core.origin import require
 from cobe.core.paths import PROJECT
+from cobe.report.save import read_results
 
 
 def saved_table(profile: str, name: str) -> pd.DataFrame:
@@ -22,9 +23,9 @@ def saved_table(profile: str, name: str) -> pd.DataFrame:
     Raises
     ------
     CobeError
-        The table is unknown, or is not there yet.
+        The table is unknown, not there yet, or damaged.
     """
-    return pd.read_parquet(require(profile, f"{name}.parquet")[0])
+    return read_results(require(profile, f"{name}.parquet")[0])
 
 
 def committed_table(name: str) -> pd.DataFrame:

@@ -140,7 +140,7 @@ class Step:
         touched.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
         nbformat.write(self.read(self.script), self.executed)
-        started_s = time.time()
+        started_s, before = time.time(), self._products()
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
         os.environ[NOTEBOOK] = self.name
@@ -157,21 +157,26 @@ class Step:
             "peak_gib": round(watch.peak_bytes / 2**30, 2),
             "made_s": time.time(),
             "artifacts": artifacts,
-            "products": self._new_products(started_s),
+            "products": self._new_products(before),
         }
-        draft = self._record.with_suffix(".making")
+        draft = self._record.with_suffix(f".{os.getpid()}.making")
         draft.write_text(json.dumps(record, indent=1) + "\n")
         os.replace(draft, self._record)
         return record
 
-    def _new_products(self, since_s: float) -> dict[str, str]:
+    def _products(self) -> dict[Path, tuple[int, int]]:
+        """Files in the folder of products, and what changes when one is written again.
+
+        Not the time alone: the clock may go backwards.
+        """
         if self.products is None or not self.products.is_dir():
             return {}
-        return {
-            str(path): content_sha256(path)
-            for path in sorted(self.products.iterdir())
-            if path.is_file() and path.name != MANIFEST and path.stat().st_mtime >= since_s - 1
-        }
+        files = [p for p in self.products.iterdir() if p.is_file() and p.name != MANIFEST]
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(files)}
+
+    def _new_products(self, before: dict[Path, tuple[int, int]]) -> dict[str, str]:
+        now = self._products()
+        return {str(path): content_sha256(path) for path in now if now[path] != before.get(path)}
 
     def _execute(self) -> None:
         try:

@@ -110,7 +110,7 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
             )
     rows.sort(key=lambda row: (row["name"], row["file"]))
     path = folder / MANIFEST
-    draft = folder / f".{MANIFEST}.making"
+    draft = folder / f".{MANIFEST}.{os.getpid()}.making"
     draft.write_text(json.dumps({"files": rows}, indent=1) + "\n", encoding="utf-8")
     os.replace(draft, path)
     return path

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -191,6 +192,41 @@ def save_table(
     return Saved(name, (f"{name}.csv",), f"{name}.md", made_by)
 
 
+def write_results(table: pd.DataFrame, path: Path) -> None:
+    """A table of results with every digit, for programs: parquet, each page with its checksum.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What to write.
+    path : Path
+        Its file.
+
+    Raises
+    ------
+    CobeError
+        It cannot be written; a file that was there is left as it was.
+    """
+    _replace(path, lambda draft: table.to_parquet(draft, write_page_checksum=True))
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """The table that `write_results` wrote, its checksums compared.
+
+    Raises
+    ------
+    CobeError
+        The file is missing or damaged.
+    """
+    try:
+        return pd.read_parquet(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise CobeError(f"{path}: not there; make it with ./run_all.sh") from None
+    except (OSError, ValueError, pa.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise CobeError(f"{path}: damaged ({reason}); delete it and run ./run_all.sh") from error
+
+
 def markdown(table: pd.DataFrame) -> str:
     """A table in Markdown; numbers to the right, missing values empty."""
     numeric = [
@@ -233,7 +269,7 @@ def _write_text(path: Path, text: str) -> None:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside, then rename: a file under its name is always whole."""
-    draft = path.with_name(f".{path.name}.making")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.making")
     try:
         write(draft)
         os.replace(draft, path)

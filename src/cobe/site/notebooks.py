@@ -105,6 +105,8 @@ def page(notebook: NotebookNode, under_title: str = "") -> NotebookNode:
     section = ""
     for number, cell in enumerate(copy.cells):
         if cell.cell_type == "markdown":
+            # on the site notebooks lie in a folder of docs
+            cell.source = cell.source.replace("](../docs/", "](../")
             headings = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
             section = plain_text(headings[-1]) if headings else section
         if cell.cell_type != "code":
