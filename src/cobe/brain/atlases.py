@@ -71,8 +71,8 @@ def atlas(name_or_path: str, folder: Path) -> Atlas:
     ``schaefer-400``          Schaefer et al. (2018) [1]_, 100 to 1,000 parcels, 7 networks;
                               ``schaefer-400-17``: 17 networks. nilearn fetches it.
     ``basc-444``              BASC (Bellec et al., 2010) [2]_ at scale 7 to 444. nilearn fetches it.
-    ``mist-444``              MIST (Urchs et al., 2019) [3]_ at scale 7 to 444, ROI (``mist-ROI``, 210
-                              regions) or ATOM (1,095); its release is fetched from figshare.
+    ``mist-444``              MIST (Urchs et al., 2019) [3]_ at scale 7 to 444, ROI (``mist-ROI``,
+                              210 regions) or ATOM (1,095); its release is fetched from figshare.
     a path                    any label image; names from a ``.tsv`` or ``.csv`` beside it
     ========================  ====================================================================
 
