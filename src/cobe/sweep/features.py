@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from cobe.brain.dataset import Dataset
+from cobe.core.arrays import read_npz
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
 from cobe.core.errors import CobeError
@@ -146,8 +147,7 @@ def _write_gpt_features(path: Path, model, tokenised, protocol: Protocol, role: 
 
 def load_features(artifact: Artifact) -> dict[str, np.ndarray]:
     """The arrays of an artifact of features by name, each float32 (n_windows, n_features)."""
-    with np.load(artifact.path, allow_pickle=False) as arrays:
-        return {name: arrays[name] for name in arrays.files}
+    return read_npz(artifact.path)
 
 
 def control_features(

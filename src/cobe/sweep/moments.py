@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from cobe.core.arrays import read_npz
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
 from cobe.core.errors import CobeError
@@ -206,15 +207,15 @@ def predictions(
         code=("cobe.sweep.moments",),
         suffix=".npz",
     )
-    with np.load(artifact.path, allow_pickle=False) as arrays:
-        about = [arrays[name].tolist() for name in ("subject", "session", "run")]
-        more = [arrays[name].tolist() for name in ("held_out", "readout")]
-        return {
-            key: Predicted(arrays[f"values_{number}"], *words)
-            for number, (key, words) in enumerate(
-                zip(zip(*about, strict=True), zip(*more, strict=True), strict=True)
-            )
-        }
+    arrays = read_npz(artifact.path)
+    about = [arrays[name].tolist() for name in ("subject", "session", "run")]
+    more = [arrays[name].tolist() for name in ("held_out", "readout")]
+    return {
+        key: Predicted(arrays[f"values_{number}"], *words)
+        for number, (key, words) in enumerate(
+            zip(zip(*about, strict=True), zip(*more, strict=True), strict=True)
+        )
+    }
 
 
 def frames_at_volumes(video: VideoStages, key: tuple, n_trs: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cobe.core.arrays import read_npz
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell
 from cobe.core.errors import CobeError
@@ -145,13 +146,13 @@ def next_clips(
         code=("cobe.sweep.next_clips",),
         suffix=".npz",
     )
-    with np.load(artifact.path, allow_pickle=False) as arrays:
-        names = [name for name, _, _ in TEMPERATURES]
-        own = {name: arrays[name] for name in arrays.files if not name[-1].isdigit()}
-        return NextClips(
-            labels=window_labels(data.clips.iloc[rows]),
-            **own,
-            samples={name: arrays[f"samples_{k}"] for k, name in enumerate(names)},
-            sample_codes={name: arrays[f"codes_{k}"] for k, name in enumerate(names)},
-            n_codes=len(data.codebook),
-        )
+    arrays = read_npz(artifact.path)
+    names = [name for name, _, _ in TEMPERATURES]
+    own = {name: arrays[name] for name in arrays if not name[-1].isdigit()}
+    return NextClips(
+        labels=window_labels(data.clips.iloc[rows]),
+        **own,
+        samples={name: arrays[f"samples_{k}"] for k, name in enumerate(names)},
+        sample_codes={name: arrays[f"codes_{k}"] for k, name in enumerate(names)},
+        n_codes=len(data.codebook),
+    )

@@ -19,6 +19,7 @@ import pandas as pd
 from cobe.brain import layout
 from cobe.brain.checks import with_repetitions
 from cobe.brain.dataset import Dataset, Repetition, Run, read_dataset
+from cobe.core.arrays import read_npz
 from cobe.core.artifacts import Artifact, Store, external
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
@@ -344,16 +345,14 @@ def parcel_bold(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
         raise CobeError(f"parcel series: none of {len(jobs)} runs; first: {reason}")
     found = {run.key: item for run, item in zip(runs, made, strict=True) if item is not None}
     for item in found.values():
-        with np.load(item.path, allow_pickle=False) as arrays:
-            for note in arrays["notes"]:
-                pipeline.store.announce(str(note))
+        for note in read_npz(item.path)["notes"]:
+            pipeline.store.announce(str(note))
     return found
 
 
 def load_bold(artifact: Artifact) -> np.ndarray:
     """BOLD of one run: float32 (n_trs, n_parcels)."""
-    with np.load(artifact.path, allow_pickle=False) as arrays:
-        return arrays["bold"]
+    return read_npz(artifact.path)["bold"]
 
 
 def video_roles(pipeline: Pipeline, dataset: Dataset) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -38,7 +39,8 @@ def write_checkpoint(path: Path, state: dict, model, optimizer, **parts) -> None
     draft = path.with_name(path.name + ".part")
     # A copy each: safetensors refuses tensors that share memory.
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    save_file(tensors, draft, metadata={"state": json.dumps(state)})
+    text = json.dumps(state)
+    save_file(tensors, draft, metadata={"state": text, "sha256": _checksum(tensors, text)})
     os.replace(draft, path)
 
 
@@ -70,8 +72,11 @@ def read_checkpoint(path: Path, identity: dict, model, optimizer) -> tuple[dict,
         return None
     try:
         with safe_open(path, "pt") as file:
-            state = json.loads(file.metadata()["state"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
+            about = file.metadata()
+            if _checksum(tensors, about["state"]) != about["sha256"]:
+                raise ValueError("its checksum differs")
+            state = json.loads(about["state"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CobeError(f"{path}: damaged checkpoint ({error}); delete it to start over") from error
     sides = _differences(state["identity"], json.loads(json.dumps(identity)))
@@ -87,6 +92,15 @@ def read_checkpoint(path: Path, identity: dict, model, optimizer) -> tuple[dict,
     model.load_state_dict(parts.pop("model"))
     _load_moments(optimizer, parts.pop("optimizer"))
     return state, parts
+
+
+def _checksum(tensors: dict[str, torch.Tensor], text: str) -> str:
+    """SHA-256 of state and tensors: safetensors has none of its own."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _load_moments(optimizer, tensors: dict[str, torch.Tensor]) -> None:

@@ -139,16 +139,19 @@ def open_token_set(path, model_id: str | None = None) -> TokenSet:
             about = json.loads((file.metadata() or {}).get("cobe", "{}"))
             tensors = {name: file.get_tensor(name) for name in ("codebook", "clips")}
         tensors["codes"] = _mapped(path, "codes")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise CobeError(f"{path}: no readable token set ({error}); tokenise again") from error
-    if about.get("format") != FORMAT:
+    said = about if isinstance(about, dict) else {}
+    if said.get("format") != FORMAT:
         raise CobeError(
-            f"{path}: its format is {about.get('format')!r}, not {FORMAT!r}; tokenise again"
+            f"{path}: its format is {said.get('format')!r}, not {FORMAT!r}; tokenise again"
         )
+    if not {"sha256", "model_id"} <= said.keys():
+        raise CobeError(f"{path}: no checksum or no model in its header; tokenise again")
     found = _checksum(tensors)
     if found != about["sha256"]:
         raise CobeError(
-            f"{path}: damaged, checksum {found[:12]} but {about['sha256'][:12]} was written; "
+            f"{path}: damaged, checksum {found[:12]} but {str(about['sha256'])[:12]} was written; "
             "copy the file again or tokenise again"
         )
     if model_id not in (None, about["model_id"]):

@@ -315,6 +315,7 @@ class VQVAE(nn.Module):
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
             )
             weights = load_file(path / "model.safetensors")
+            _check_size(cfg, weights)
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             raise CobeError(
                 f"{path}: no readable VQ-VAE ({error}); train and save it again"
@@ -328,6 +329,21 @@ class VQVAE(nn.Module):
                 f"{path}: weights do not fit config.json ({reason}); train and save it again"
             ) from error
         return model.eval()
+
+
+def _check_size(cfg: VQVAEConfig, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse settings of a network far larger than the weights beside them, before it is built."""
+    n_numbers = sum(value.numel() for value in weights.values())
+    fits = (
+        cfg.n_hiddens**2 <= n_numbers
+        and cfg.code_dim <= n_numbers
+        and (cfg.quantizer != "vq" or cfg.n_codes * cfg.code_dim <= n_numbers)
+        and cfg.n_res_blocks <= len(weights)
+        and cfg.resolution <= 2**16
+        and cfg.batch_size <= 2**20
+    )
+    if not fits:
+        raise ValueError(f"its settings ask for more than the {n_numbers} numbers of its weights")
 
 
 def build_vqvae(cfg: VQVAEConfig) -> VQVAE:
