@@ -107,6 +107,7 @@ def page(notebook: NotebookNode, under_title: str = "") -> NotebookNode:
         if cell.cell_type == "markdown":
             # on the site notebooks lie in a folder of docs
             cell.source = cell.source.replace("](../docs/", "](../")
+            cell.source = cell.source.replace("](exercises/README.md)", "](../exercises.md)")
             headings = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
             section = plain_text(headings[-1]) if headings else section
         if cell.cell_type != "code":
