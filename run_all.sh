@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The one driver: sets up the environment if needed, then hands over to `python -m cobe.driver`.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+called_from=$PWD
+cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" # it may be called by a link
+project=$PWD
 
 usage() {
     cat <<'TEXT'
@@ -53,6 +55,14 @@ set_up() {
     python=$(find_python) ||
         fail "python 3.11 to 3.14: not found; install one (python.org, or: conda env create -f environment.yml) and run again"
     mkdir -p build || fail "build/: cannot be made here; check that this folder is writable"
+    if command -v flock >/dev/null; then # two first runs at once: one sets up, the other waits
+        exec 9>build/.install.lock
+        flock -n 9 || { echo "another run is setting up .venv; waiting" >&2 && flock 9; }
+        if [ -x .venv/bin/python ] && suitable .venv/bin/python; then
+            exec 9>&-
+            return
+        fi
+    fi
     echo "setting up .venv with $("$python" --version) (once; the log is $log)" >&2
     if ! "$python" -m venv .venv >"$log" 2>&1; then
         fail "$python -m venv failed: $(tail -n 1 "$log"); on Debian or Ubuntu install python3-venv, and see $log"
@@ -66,6 +76,7 @@ set_up() {
         fi
         fail "installing the packages failed: $(grep -E '^ERROR' "$log" | head -n 1); see $log"
     fi
+    exec 9>&-
     echo "environment ready after $((SECONDS - started)) s" >&2
 }
 
@@ -83,11 +94,12 @@ else
         .venv/bin/python src/cobe/core/environment.py requirements.txt >&2 ||
             fail ".venv: does not match requirements.txt after installing; remove .venv and run again"
     fi
-    python=.venv/bin/python
+    python=$project/.venv/bin/python
 fi
 
-export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
+export PYTHONPATH="$project/src${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONHASHSEED=0 SOURCE_DATE_EPOCH=0 # the second freezes dates inside PDF files
 export TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 unset MPLBACKEND # the notebooks draw inline
-exec "$python" -m cobe.driver "$@"
+cd -- "$called_from" # folders are given as seen from there; -P: and no module is taken from there
+exec "$python" -P -m cobe.driver "$@"

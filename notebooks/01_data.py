@@ -180,7 +180,7 @@ parcel_series_figure(bold[:, 0], valid, run.tr_s, simulated=study.simulated, tit
 # *i* of a repetition is at its onset plus *i*/60 s. A volume is valid if it lies wholly inside a
 # repetition whose replay is there.
 #
-# **Figure.** All runs of one participant, a line each: dark volumes can be used, pale ones cannot.
+# **Figure.** All runs of one participant, a line each: the video of dark volumes is known, that of pale ones is not.
 
 # %%
 from cobe.report.small import usable_volumes_figure

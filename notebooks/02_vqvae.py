@@ -117,7 +117,7 @@ print("clips (n_clips, n_frames, height, width, channels):", clips.shape)
 predicted_frames({"original": clips, "rebuilt": rebuilt}, simulated=study.simulated)
 
 # %% [markdown]
-# *What to see:* ship, enemies and rocks keep their places; shots turn to streaks and stars vanish.
+# *What to see:* in the default run ship, enemies and rocks keep their places; shots turn to streaks and stars vanish.
 #
 # *What it does not show:* time inside a latent frame: four video frames share one.
 #

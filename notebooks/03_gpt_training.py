@@ -131,8 +131,9 @@ shown = [axis for axis in study.profile.axes if axis.name in axes]
 axis_losses_figure(study.profile, shown, losses, simulated=study.simulated)
 
 # %% [markdown]
-# *What to see:* small data sets reach a minimum early and then overfit: the loss rises again; only
-# the weights of the minimum are kept, as in the paper. Width lowers the curve, depth a little.
+# *What to see:* in the default run, small data sets reach a minimum early and then overfit: the loss rises again; only
+# the weights of the minimum are kept, as in the paper. Width lowers the
+# curve there, depth a little.
 #
 # *What it does not show:* that a lower loss means better features; and one seed per cell says nothing
 # about run-to-run noise.
@@ -167,8 +168,7 @@ print("loss of guessing              :", round(float(np.log(tokens.codebook.shap
 #
 # ## Where the parameters are
 #
-# Total parameters are a poor measure at this size: in the narrowest cells embeddings, the context
-# reader and the output head weigh more than the blocks do. They are counted apart.
+# Total parameters are a poor measure at this size: in narrow cells embeddings, the context reader and the output head make up much of the total. They are counted apart.
 
 # %%
 from cobe.sweep.tables import parameter_table

@@ -135,7 +135,8 @@ print("y of the first run (n_trs, n_parcels):", y_runs[0].shape)
 print(counts.to_string(index=False))
 
 # %% [markdown]
-# Every volume of a run falls into one of these columns: nothing is dropped without being counted.
+# n_without_features counts volumes whose own video is unknown. The columns after it add up to n_trs:
+# nothing is dropped without being counted.
 #
 # ## The same regression, by another library
 #
@@ -169,7 +170,7 @@ print("smallest correlation of the two predictions:", f"{min(r_between):.6f}")
 # %% [markdown]
 # ## Every model and every control, against every participant
 #
-# The controls need no training: principal components of the VQ-VAE's codes and of the pixels (fitted
+# The controls have not learned to predict: principal components of the VQ-VAE's codes and of the pixels (fitted
 # on the video sessions, as many as every model gets), luminance, contrast and motion energy on a
 # grid, and the buttons. Which block of a model is read is chosen inside the training sessions.
 
@@ -200,7 +201,7 @@ print(means.round(3).to_string())
 #
 # ## Against chance
 #
-# Chance is what the same regression reaches when blocks of at least 40 volumes (a minute) of BOLD
+# Chance is what the same regression reaches when blocks of at least 40 volumes (a minute; 20 in smoke) of BOLD
 # change places inside each run and every fold is fitted again: the slow rhythm of both series stays,
 # their relation goes. The same moves are made for all parcels.
 

@@ -462,7 +462,7 @@ if "fig_audit_generality" in figures:
 #
 # Claim by claim: what was claimed, what the authors' public outputs show, what our run shows under each
 # protocol, and a verdict on each. The published evidence is judged from published numbers only, ours
-# ours from the tables above only. It is meant as one would put it to a colleague.
+# from the tables above only. It is meant as one would put it to a colleague.
 
 # %%
 from cobe.report.audit.ledger import CAPTION, ledger, long_form

@@ -105,8 +105,7 @@ token_map(
 
 # %% [markdown]
 # *What to see:* most tokens change from one latent frame to the next, also where the screen is black and
-# nothing moves: several codes stand for the same picture, and a model is asked to tell them apart. In
-# a dozen clips most codes occur once or twice. The still view shows the clip whose tokens change most.
+# nothing moves: several codes stand for the same picture, and a model is asked to tell them apart. In the default, most codes of a dozen clips occur once or twice. The still view shows the clip whose tokens change most.
 # *What it does not show:* what a code "means": the decoder reads all tokens of a clip together.
 #
 # ## What comes next?
@@ -192,7 +191,7 @@ print("loss table (n_rows, n_columns):", losses.shape)
 axis_explorer(study.profile, table, losses, study.simulated)
 
 # %% [markdown]
-# *What to see:* the loss falls from level to level, and mean r under `corrected` moves little beside it;
+# *What to see:* with more data or width the loss falls, and mean r under `corrected` moves little beside it;
 # under `as_published` it seems to move more, with wider intervals. *What it does not show:* the noise
 # between seeds, which is in [notebook 07](07_audit.ipynb), nor two axes varied at once, which is
 # [notebook 06](06_compute_optimal.ipynb).

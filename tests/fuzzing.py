@@ -15,6 +15,7 @@ import time
 import traceback
 import warnings
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 LIMIT_BYTES = 2 * 2**30
 LIMIT_S = 10
+SEALED_FRAMES = 0.5
 ODD_NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
 ODD_WORDS = (
     b"nan", b"inf", b"-1", b"1e999", b"n/a", b"", b"\0", b"\t", b"\n", b'"', b"'", b"../../../etc",
@@ -193,9 +195,10 @@ def of_h5(folder: Path):
 def of_tokens(folder: Path):
     """Token sets, with the JSON header of safetensors changed more often than the rest."""
     import pandas as pd
+    from safetensors.numpy import load_file, save
 
     from cobe.video.tokens import CLIP_COLUMNS
-    from cobe.video.tokenset import open_token_set, write_token_set
+    from cobe.video.tokenset import FORMAT, _checksum, open_token_set, write_token_set
 
     texts = {"subject": "sub-01", "session": "ses-001", "level": "1"}
     clips = pd.DataFrame({name: [texts.get(name, k) for k in range(6)] for name in CLIP_COLUMNS})
@@ -203,14 +206,55 @@ def of_tokens(folder: Path):
     codebook = np.random.default_rng(0).normal(size=(48, 3)).astype(np.float32)
     write_token_set(folder / "seed.safetensors", codes, clips, codebook, "model")
 
+    table = load_file(folder / "seed.safetensors")["clips"].tobytes()
+
     def change(content, rng):
-        n_header = int.from_bytes(content[:8], "little")
-        if rng.random() < 0.6:
-            header = mutated(content[8 : 8 + n_header], rng)
-            return len(header).to_bytes(8, "little") + header + content[8 + n_header :]
-        return mutated(content, rng)
+        if rng.random() < 0.3:  # a clip table that is none under a checksum that fits
+            clips = np.frombuffer(mutated(table, rng), np.uint8)
+            tensors = {"codes": codes, "codebook": codebook, "clips": clips}
+            about = {"format": FORMAT, "model_id": "model", "sha256": _checksum(tensors)}
+            return save(tensors, metadata={"cobe": json.dumps(about)})
+        return changed_header(content, rng)
 
     return (folder / "seed.safetensors").read_bytes(), change, open_token_set, "t.safetensors"
+
+
+def changed_header(content: bytes, rng) -> bytes:
+    """Safetensors with its JSON header changed, mostly; else any bytes of it."""
+    n_header = int.from_bytes(content[:8], "little")
+    if rng.random() < 0.6:
+        header = mutated(content[8 : 8 + n_header], rng)
+        return len(header).to_bytes(8, "little") + header + content[8 + n_header :]
+    return mutated(content, rng)
+
+
+def of_checkpoint(folder: Path):
+    """Checkpoints of a training run; the state of some is changed under a checksum that fits."""
+    import torch
+    from safetensors.torch import load_file, save
+
+    from cobe.video.checkpoint import _checksum, read_checkpoint, write_checkpoint
+
+    torch.set_num_threads(1)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 3)).sum().backward()
+    optimizer.step()
+    identity = {"seed": 1, "cell": {"d_model": 2}}
+    state = {"identity": identity, "step": 3, "log": [0.5, 0.25]}
+    write_checkpoint(folder / "seed.ckpt", state, model, optimizer, best=model.state_dict())
+    tensors = load_file(folder / "seed.ckpt")
+
+    def change(content, rng):
+        if rng.random() < 0.3:
+            text = mutated(json.dumps(state).encode(), rng).decode("utf-8", "replace")
+            return save(tensors, metadata={"state": text, "sha256": _checksum(tensors, text)})
+        return changed_header(content, rng)
+
+    def read(path):
+        read_checkpoint(path, identity, model, optimizer)
+
+    return (folder / "seed.ckpt").read_bytes(), change, read, "c.ckpt"
 
 
 def of_frames(folder: Path):
@@ -220,13 +264,21 @@ def of_frames(folder: Path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
     frames.write_frames(folder / "seed.b2nd", pixels)
 
+    sealed = [False]
+
+    def change(content, rng):
+        sealed[0] = rng.random() < SEALED_FRAMES
+        if not sealed[0]:
+            return mutated(content, rng)
+        body = mutated(content[: -frames._SEAL.size], rng)
+        return body + frames._SEAL.pack(frames._MAGIC, len(body), zlib.crc32(body))
+
     def read(path):
-        store = frames.open_frames(path)
-        found = store[:]
-        if found.shape != pixels.shape or not np.array_equal(found, pixels):
+        found = frames.open_frames(path)[:]
+        if not sealed[0] and not np.array_equal(found, pixels):
             raise AssertionError("changed frames passed as whole")
 
-    return (folder / "seed.b2nd").read_bytes(), mutated, read, "f.b2nd"
+    return (folder / "seed.b2nd").read_bytes(), change, read, "f.b2nd"
 
 
 def of_config(folder: Path):
@@ -244,14 +296,33 @@ def of_config(folder: Path):
     return content, mutated, read, "config.json"
 
 
+def of_results(folder: Path):
+    """Tables of results."""
+    import pandas as pd
+
+    from cobe.report.save import read_results, write_results
+
+    columns = {"cell": ["a", "b", None], "r": [0.1, np.nan, -0.2], "fold": [0, 1, 2]}
+    write_results(pd.DataFrame(columns), folder / "seed.parquet")
+    content = (folder / "seed.parquet").read_bytes()
+    n_footer = int.from_bytes(content[-8:-4], "little") + 8
+
+    def change(content, rng):
+        if rng.random() < 0.5:  # its schema, which a checksum of pages does not cover
+            return content[:-n_footer] + mutated(content[-n_footer:], rng)
+        return mutated(content, rng)
+
+    return content, change, read_results, "scores.parquet"
+
+
 def of_ledger(folder: Path):
     """The ledger's table, as committed."""
     from cobe.core.paths import PROJECT
     from cobe.report.audit.ledger import read_ledger
 
     content = (PROJECT / "figures" / "table_ledger.csv").read_bytes()
-    # a table of four claims is read faster than the whole
-    head = b"\n".join(content.split(b"\n")[:13]) + b"\n"
+    # a table of two claims is read faster than the whole
+    head = b"\n".join(content.split(b"\n")[:7]) + b"\n"
     return head, lambda c, rng: mutated_table(c, rng, b","), read_ledger, "table_ledger.csv"
 
 
@@ -274,10 +345,16 @@ def of_sidecar(folder: Path):
     sidecar = made.path.with_name(f"{made.path.name}.meta.json")
     content = sidecar.read_bytes()
 
+    whole, counted = made.path.read_bytes(), [0]
+
     def read(path):
         path.replace(sidecar)
         is_intact(sidecar)
-        store.make("a", params={"x": 1}, write=lambda path: path.write_text("content"))
+        store.find("a", params={"x": 1})
+        counted[0] += 1
+        if counted[0] % 100 == 0:  # it waits for the disk
+            store.make("a", params={"x": 1}, write=lambda path: path.write_text("content"))
+        made.path.write_bytes(whole)
 
     return content, mutated, read, "sidecar.json"
 

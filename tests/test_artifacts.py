@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -10,7 +11,9 @@ import pytest
 
 from cobe.core import artifacts, fingerprint
 from cobe.core.artifacts import Store, content_sha256, external, is_intact
+from cobe.core.disk import DiskError
 from cobe.core.errors import CobeError
+from cobe.core.machine import git_state
 
 
 @pytest.fixture
@@ -188,7 +191,7 @@ def test_touched_log_names_what_was_used(store, tmp_path, monkeypatch):
     monkeypatch.setenv(artifacts.TOUCHED_LOG, str(tmp_path / "log"))
     made = store.make("a", params={}, write=write_text("x"))
     store.make("a", params={}, write=write_text("x"))
-    lines = (tmp_path / "log").read_text().splitlines()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert len(lines) == 2 and set(lines) == {f"{made.path.resolve()}.meta.json"}
 
 
@@ -243,3 +246,40 @@ def test_environment_check_names_the_difference(tmp_path):
     assert lines[0].startswith("numpy: wanted 0.0.1, found ")
     assert lines[1] == "not-a-package: wanted 1.0, found none"
     assert os.path.exists(lock)
+
+
+def _git(folder, *words):
+    about = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    command = ["git", "-C", str(folder), *about, *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def test_the_commit_is_that_of_the_checkout_itself(tmp_path):
+    """A copy without a repository, unpacked inside another one, has none."""
+    _git(tmp_path, "init")
+    (tmp_path / "file").write_text("one")
+    _git(tmp_path, "add", ".")
+    _git(tmp_path, "commit", "-qm", "first")
+    found = git_state(tmp_path)
+    assert len(found["commit"]) == 40 and found["dirty"] is False
+    (tmp_path / "file").write_text("two")
+    assert git_state(tmp_path) == found | {"dirty": True}
+    _git(tmp_path, "worktree", "add", "-q", str(tmp_path / "tree"))
+    assert git_state(tmp_path / "tree") == found
+    (tmp_path / "unpacked").mkdir()
+    assert git_state(tmp_path / "unpacked") == {"commit": None, "dirty": None}
+
+
+def test_without_git_artifacts_are_made_all_the_same(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    made = store.make("a", params={}, write=write_text("x"))
+    assert made.meta["git"] == {"commit": None, "dirty": None}
+
+
+def test_a_folder_that_is_removed_during_the_work_is_said(store, tmp_path):
+    def write(path):
+        shutil.rmtree(path.parent)
+        path.write_text("x")
+
+    with pytest.raises(DiskError, match="is gone, removed while in use"):
+        store.make("deep/a", params={}, write=write)

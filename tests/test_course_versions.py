@@ -41,6 +41,19 @@ def with_part(old: str, new: str) -> list[str]:
     return [new if part is old else part for part in PARTS]
 
 
+def test_cells_that_prepare_a_check_are_folded_for_students_and_others_are_not(tmp_path):
+    helper = "# %%\nwanted = 1 + {n}\n"
+    parts = [QUESTION, helper, HINT, ANSWER, "# %% [markdown]\n# Why\n", helper, CHECK, helper]
+    for_students, solved = read_versions(script(tmp_path, [*parts, DISCUSSION]))
+    folded = ["jupyter" in cell.metadata for cell in for_students.cells]
+    assert [cell.source for cell, here in zip(for_students.cells, folded, strict=True) if here] == [
+        "wanted = 1 + 1",
+        'checks.equal("1.1", total, 1 + 1, "so it is")',
+    ]
+    assert sum(cell.source == "wanted = 1 + 1" for cell in for_students.cells) == 3
+    assert not any("jupyter" in cell.metadata for cell in solved.cells)
+
+
 def test_versions_show_what_is_theirs(tmp_path):
     path = script(tmp_path)
     before = read_script(path)
@@ -52,6 +65,7 @@ def test_versions_show_what_is_theirs(tmp_path):
     assert texts[3] == "<details><summary>Hint 1</summary>\n\nCount `1` fingers.\n\n</details>"
     assert texts[4].startswith("<details><summary>Hint 2</summary>")
     assert for_students.cells[6].metadata.jupyter.source_hidden
+    assert not any("jupyter" in cell.metadata for cell in for_students.cells[:6])
     answer = solved.cells[5]
     assert answer.source == "# one by one\ntotal = 1 + 1"
     assert answer.metadata.tags == ["answer", "hide-input"]

@@ -61,6 +61,10 @@ def test_a_parcel_without_r_is_left_out_of_the_mean_and_of_the_histogram():
     figure = delay_scrubber(given, TR_S, True, live=False)
     counts = [patch.get_height() for patch in axes_of(figure, "parcels at the delay").patches]
     assert sum(counts) == 4
+    box = delay_scrubber(given, TR_S, True, live=True)
+    assert "mean r over 4 of 5 parcels (r of the others is undefined)" in words(box)
+    controls(box)["parcel"].value = 0
+    assert words(box).endswith("Parcel 0: r is undefined")
 
 
 def test_tables_that_cannot_be_shown_are_refused():

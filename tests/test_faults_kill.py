@@ -216,6 +216,8 @@ def test_the_driver_ends_at_once_with_its_kernel_and_workers(number, tmp_path):
         assert len(_of_this_run(tmp_path)) >= 4
         run.send_signal(number)
         told = time.monotonic()
+        time.sleep(0.05)
+        run.send_signal(number)  # of a person in a hurry
         code = run.wait(60)
         ended_s = time.monotonic() - told
         while _of_this_run(tmp_path) and time.monotonic() - told < 30:

@@ -182,3 +182,11 @@ def test_the_command(run):
     assert done.returncode == 0 and "8 artifacts, 4 other files" in done.stdout, done.stderr
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, env=environment)
     assert len(json.loads(done.stdout)["artifacts"]) == 8
+
+
+@pytest.mark.parametrize("file", ["/", ".", "figures", "figures/smoke", "mine.bk2"])
+def test_what_is_neither_figure_nor_artifact(file, run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["trace", file]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"cobe: {file}: ") and "give a figure" in said

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from joblib.externals.loky import get_reusable_executor
 
 from cobe.core.artifacts import Store, external
 from cobe.core.config import Cell, TrainConfig, VQVAEConfig
@@ -190,6 +191,9 @@ def in_its_own_group(folder, workers: int, figures=None, die_after: str = "", **
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
         run(folder, boundary, figures, **options)
+    if workers > 1:
+        # such a process waits for its children, and idle workers would stay for five minutes
+        get_reusable_executor().shutdown()
 
 
 if __name__ == "__main__":

@@ -111,9 +111,8 @@ plain = [mean_squared_error(flat[0], other) for other in flat[1:]]
 pixels = [vqvae.pixels(array) for array in (clips, black, rebuilt)]
 weighted = [float(vqvae.weighted_error(pixels[0], other)) for other in pixels[1:]]
 scale = [(-10 * np.log10(plain[0] * 255**2), "pixels go from 0 to 1 here, not to 255")]
-checks.close(
-    "2.1a", psnr_black, -10 * np.log10(plain[0]), "respectable, for nothing", remarks=scale
-)
+right = -10 * np.log10(plain[0])
+checks.close("2.1a", psnr_black, right, f"{right:.1f} dB, for nothing", remarks=scale)
 
 # %% tags=["check"]
 turned = [(plain[1] / plain[0], "the other way round: black over rebuilt")]
@@ -124,9 +123,9 @@ same = [(plain[0] / plain[1], "that is the plain error again: where is the weigh
 checks.close("2.1c", gain_weighted, weighted[0] / weighted[1], lesson, remarks=same)
 
 # %% [markdown] tags=["discussion"]
-# An error is only worth what the laziest answer scores on it. Black gets a decibel value that
-# photographs are published with, and a network that starts to draw is at first punished for it: a shot
-# one pixel beside its place costs twice. Weighting changes what counts, so it changes what is learned.
+# An error is only worth what the laziest answer scores on it. Black gets decibels
+# (printed above) that would pass for a rough copy, and a network that starts to draw is at first punished
+# for it: a shot one pixel beside its place costs twice. Weighting changes what counts, so it changes what is learned.
 # *What it does not show:* that these weights are the right ones; they serve a game on black, and a film
 # would want others.
 
@@ -317,8 +316,8 @@ checks.close("2.4b", flop, needed.sum(), lesson, remarks=rough, rtol=1e-6)
 
 # %% [markdown] tags=["discussion"]
 # Rules such as 6 *N D* were made for wide models with long training and no second input. Here tables
-# that cost nothing are a seventh of the parameters, and attention's own products, which have no
-# parameters, take a share of the work. At other widths these shares change, so an axis in "parameters"
+# that cost nothing are about a seventh of the parameters, and attention's own products, which have
+# no parameters, take a share of the work (printed above). At other widths these shares change, so an axis in "parameters"
 # is not an axis in "compute". The backward pass costs about twice the forward one. *What it does not
 # show:* seconds. Small products leave a processor idle; notebook 08 measures that.
 
@@ -391,8 +390,9 @@ lesson = "by frame: " + ", ".join(f"{nats:.3f}" for nats in gain)
 checks.close("2.5b", worth, gain, lesson, rtol=1e-3, atol=1e-4, remarks=sign)
 
 # %% [markdown] tags=["discussion"]
-# The larger part of what the GPT knows comes from the target's own earlier tokens, which it is fed;
-# the past is worth most at the start, before there are any. A low next-token loss is therefore
+# The larger part of what the GPT knows comes from the target's own earlier tokens, which it is fed. In
+# the default run the past is worth most at the start, before there are any; in `smoke`, after seconds of
+# training, it is worth next to nothing anywhere. A low next-token loss is therefore
 # no proof that a model expects anything a second ahead. For the brain this matters: features are read
 # while the target is read. *What it does not show:* what a model trained without contexts would
 # reach. A wrong context may mislead, which costs more than having none.

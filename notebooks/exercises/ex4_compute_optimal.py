@@ -332,8 +332,10 @@ if grid.is_file():
     cut = pd.read_parquet(grid).query("kind == 'isoflop'")
     for budget, rows in cut.groupby("slice_flop"):
         at = bottom(rows.n_params.to_numpy(), rows.val_loss.to_numpy())
-        seen = rows.n_params.min() <= at <= rows.n_params.max()
-        print(f"{budget:.1e} FLOP: vertex {at:.2e}, {'inside' if seen else 'outside'} the models")
+        place = "inside" if rows.n_params.min() <= at <= rows.n_params.max() else "outside"
+        opens_up = np.polyfit(np.log(rows.n_params), rows.val_loss, 2)[0] > 0
+        said = f"vertex {at:.2e}, {place} the models" if opens_up else "no bottom: it bends down"
+        print(f"{budget:.1e} FLOP, {len(rows)} models: {said}")
 else:
     print(f"no grid of profile {profile} yet: ./run_all.sh --only scaling --profile {profile}")
 
@@ -507,7 +509,7 @@ checks.one_of("4.5c", buys_more, choices, right, lesson, remarks=remarks)
 # not: in the fit of the score the exponent of N runs into its limit, so the best model and its gain
 # are left out rather than printed. "Cannot tell" is a result; it says which cells to train next. The
 # prices differ as well: an hour of scanning costs far more than an hour of video. *What this does not
-# teach:* anything about a real brain. The data are simulated, and H reaches a third of an hour only.
+# teach:* anything about a real brain. The data are simulated, and H does not reach a third of an hour.
 
 # %% [markdown]
 # **Next:** [exercises 5 · the audit](ex5_audit.ipynb).

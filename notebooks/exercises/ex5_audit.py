@@ -141,7 +141,8 @@ plt.show()
 # A maximum answers "is there any parcel?", and needs a chance level for maxima; beside the usual level of
 # one parcel it looks like a finding. It also favours atlases with more parcels. A mean over parcels
 # that were chosen beforehand has no such trouble. *What this does not teach:* that the published maxima
-# are chance. They are larger than this; but their chance level was not published.
+# are chance. Most of them are larger than this and a few are not, but 100 independent volumes are not
+# theirs: which level chance reached there was not published.
 
 # %% [markdown]
 # The next exercise is about four published training sets: the first parts of one list of plays, each
@@ -156,7 +157,7 @@ digitised = val_loss_points("data_size")
 minima = digitised[digitised.is_minimum].set_index("level")
 base_curve = val_loss_base().set_index("epoch").val_loss
 
-print(subsets[["frames", "participants", "steps_per_epoch"]].to_string())
+print(subsets[["frames", "participants", "game_levels", "steps_per_epoch"]].to_string())
 print(minima[["epoch", "val_loss"]].to_string())
 
 # %% [markdown] tags=["exercise"]
@@ -214,7 +215,7 @@ checks.close("5.2b", loss_6m, then, lesson, remarks=remarks)
 # With equal epochs the smallest set gets a 483rd of the updates: more data and more training are one.
 # Yet after as many updates the model of the large set is ahead, so at 1M frames the updates alone do
 # not explain the loss. The sets differ in a third way, too: 1M frames are of one participant and two
-# levels, and the validation clips are not. Three things change at once; only new runs that change
+# levels (inferred from the order of the list), and the validation clips are not. Three things change at once; only new runs that change
 # one at a time can part them, which is what notebook 07 does. *What this does not teach:* a clean
 # comparison. The learning-rate schedules differ, and the small models' losses were read off a plot.
 
@@ -296,7 +297,7 @@ remarks = [
     (at_widest.gpt - at_widest.untrained, "the learned part of the widest; how much did it grow?"),
     (trained, "this is the gain of the trained models; take off that of the untrained ones"),
 ]
-lesson = f"{trained - random:+.4f}, beyond what width gives to random features"
+lesson = f"{trained - random:+.4f}, after what width gives to random features is taken off"
 checks.close("5.3c", learned_growth, trained - random, lesson, atol=1e-4, remarks=remarks)
 
 # %% [markdown] tags=["discussion"]

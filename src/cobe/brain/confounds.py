@@ -10,6 +10,7 @@ from nilearn.interfaces.fmriprep import load_confounds
 from nilearn.interfaces.fmriprep.load_confounds_utils import MissingConfoundError
 
 from cobe.brain.records import Run
+from cobe.core.bounds import check_bytes
 from cobe.core.errors import CobeError
 
 # Arguments of nilearn's `load_confounds`. "minimal" is what the lab's own tutorials use,
@@ -29,6 +30,8 @@ STRATEGIES = {
 }
 # fMRIPrep's high-pass filter of 128 s has at least one cosine in a run of this length.
 HIGH_PASS_S = 128.0
+# fMRIPrep writes up to a thousand columns: some 20 MiB in an hour's run.
+MAX_BYTES = 256 * 2**20
 
 
 def read_confounds(run: Run, strategy: str) -> pd.DataFrame:
@@ -54,6 +57,7 @@ def read_confounds(run: Run, strategy: str) -> pd.DataFrame:
     """
     if strategy not in STRATEGIES:
         raise CobeError(f"confounds {strategy!r}: unknown; choose one of {', '.join(STRATEGIES)}")
+    check_bytes(run.confounds, MAX_BYTES)
     try:
         confounds, kept = load_confounds(str(run.bold), **STRATEGIES[strategy])
         values = confounds.to_numpy(dtype=np.float64)

@@ -9,11 +9,14 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from cobe.core.bounds import check_bytes
 from cobe.core.errors import CobeError
 
 TRIAL_TYPE = "gym-retro_game"
 NO_FILE = ("", "missing file", "n/a", "nan", "none")
 OVERLAP_S = 0.1
+# A run has tens of plays: a table of a mebibyte has ten thousand.
+MAX_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def read_events(path: Path) -> tuple[Event, ...]:
         Not a table, a column is missing, a number is not one, plays overlap, or a replay lies
         outside the dataset.
     """
+    check_bytes(path, MAX_BYTES)
     try:
         table = pd.read_csv(
             path,

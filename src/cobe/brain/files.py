@@ -15,6 +15,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from cobe.core.bounds import check_bytes
 from cobe.core.errors import CobeError
 
 # What nibabel, gzip and the file system raise on a damaged image.
@@ -22,11 +23,20 @@ _NIFTI_ERRORS = (
     nib.filebasedimages.ImageFileError,
     nib.spatialimages.HeaderDataError,
     nib.wrapstruct.WrapStructError,
+    ArithmeticError,
+    AttributeError,
     EOFError,
+    LookupError,
+    MemoryError,
     OSError,
     ValueError,
     zlib.error,
 )
+MAX_JSON_BYTES = 64 * 2**20
+# Deflate shrinks to no less than 1/1032: what promises more than this is not in the file.
+MAX_RATIO = 1032
+# What may stand behind the last voxel.
+MAX_REST_BYTES = 2**20
 NOT_DOWNLOADED = "not downloaded: "
 _POINTER_STARTS = (b"/annex/objects/", b"version https://git-lfs")
 # No shorter checksum is one; the suffix is that of the file.
@@ -108,9 +118,10 @@ def read_json(path: Path) -> dict:
     CobeError
         The file is no JSON object.
     """
+    check_bytes(path, MAX_JSON_BYTES)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CobeError(f"{path}: not readable as JSON ({error}); get it again") from error
     if not isinstance(content, dict):
         raise CobeError(f"{path}: not a JSON object; get it again")
@@ -144,7 +155,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
             raise ValueError(f"voxels of type {header.get_data_dtype()}")
         expected = int(image.dataobj.offset) + math.prod(shape) * header.get_data_dtype().itemsize
         found = _content_bytes(path, expected)
-    except (*_NIFTI_ERRORS, AttributeError, KeyError) as error:
+    except _NIFTI_ERRORS as error:
         raise CobeError(f"{path}: damaged NIfTI ({error}); get it again") from error
     if found < expected:
         raise CobeError(
@@ -164,6 +175,7 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
     CobeError
         The file is damaged or cut.
     """
+    read_nifti_header(path)  # before memory is taken for what may not be there
     try:
         image = nib.load(path)
         if path.suffix == ".gz":
@@ -171,19 +183,24 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
                 holder = nib.FileHolder(fileobj=stream)
                 image = type(image).from_file_map({"header": holder, "image": holder})
                 data = np.asanyarray(image.dataobj)
-                while stream.read(1 << 20):
-                    pass
+                rest = 0
+                while block := stream.read(1 << 20):
+                    rest += len(block)
+                    if rest > MAX_REST_BYTES:
+                        raise ValueError("more than a mebibyte behind the last voxel")
         else:
             data = np.asanyarray(image.dataobj)
+        return nib.Nifti1Image(data, image.affine, image.header)
     except _NIFTI_ERRORS as error:
         raise CobeError(f"{path}: damaged NIfTI ({error}); get it again") from error
-    return nib.Nifti1Image(data, image.affine, image.header)
 
 
 def _content_bytes(path: Path, expected: int) -> int:
     """Bytes in a file, uncompressed; the whole gzip stream is read only where its end is odd."""
     if path.suffix != ".gz":
         return path.stat().st_size
+    if expected > MAX_RATIO * path.stat().st_size:
+        raise ValueError(f"its header promises {expected} bytes")
     with path.open("rb") as file:
         file.seek(-4, 2)
         stated = int.from_bytes(file.read(4), "little")
@@ -193,4 +210,6 @@ def _content_bytes(path: Path, expected: int) -> int:
     with gzip.open(path) as stream:
         while block := stream.read(1 << 20):
             total += len(block)
+            if total > expected + MAX_REST_BYTES:
+                raise ValueError(f"more than the {expected} bytes that its header promises")
     return total

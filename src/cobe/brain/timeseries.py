@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +28,8 @@ _DATASET = re.compile(rf"(ses-[A-Za-z0-9]+)_task-{TASK}_run-(\d+)_timeseries")
 _N_PARCELS = re.compile(r"(\d+)Parcels")
 # Written as float32, and z-scored as float64 or float32: a mean or spread beyond this is another.
 Z_TOLERANCE = 0.01
+# Series are noise to a compressor: what promises more than this is not in the file.
+MAX_RATIO = 1032
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -66,16 +69,23 @@ def timeseries_shapes(path: Path) -> dict[RunKey, tuple[int, int]]:
         raise CobeError(f"{path}: its name does not start with sub-; keep the dataset's own names")
     shapes = {}
     with _opened(path) as file:
-        for session, group in file.items():
+        for session, group in _own_items(file):
             if not isinstance(group, h5py.Group):
                 continue
-            for name, array in group.items():
+            for name, array in _own_items(group):
                 if not _is_series(session, name, array):
                     continue
-                if array.ndim != 2 or array.dtype.kind != "f":
+                if array.ndim != 2 or array.dtype.kind != "f" or not array.size:
                     raise CobeError(
                         f"{path}: {session}/{name} is {array.dtype} {array.shape}, not numbers "
                         "(volumes, parcels); get it again"
+                    )
+                if array.is_virtual or array.external:
+                    raise CobeError(f"{path}: {session}/{name} lies in another file; get it again")
+                if array.nbytes > MAX_RATIO * path.stat().st_size:
+                    raise CobeError(
+                        f"{path}: {session}/{name} promises {array.shape}, far more than the file "
+                        "holds; get it again"
                     )
                 key = (subject, session, _run_of(name))
                 if key in shapes:
@@ -88,6 +98,13 @@ def timeseries_shapes(path: Path) -> dict[RunKey, tuple[int, int]]:
             "same: get it again"
         )
     return shapes
+
+
+def _own_items(group) -> Iterator[tuple[str, object]]:
+    """Names and members of a group; a link to another file is followed by no reader of ours."""
+    for name in group:
+        if isinstance(group.get(name, getlink=True), h5py.HardLink):
+            yield name, group[name]
 
 
 def _is_series(session: str, name: str, array) -> bool:
@@ -141,7 +158,7 @@ def read_timeseries(path: Path, key: RunKey, n_trs: int | None = None) -> np.nda
     with _opened(path) as file:
         (name_in_file,) = [
             n
-            for n, array in file[session].items()
+            for n, array in _own_items(file[session])
             if _is_series(session, n, array) and _run_of(n) == run
         ]
         bold = np.asarray(file[session][name_in_file], dtype=np.float32)
@@ -297,6 +314,6 @@ def _opened(path: Path):
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError) as error:
+    except (OSError, RuntimeError, LookupError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())
         raise CobeError(f"{path}: damaged HDF5 ({reason}); get it again") from error

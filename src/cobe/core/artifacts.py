@@ -25,6 +25,7 @@ from cobe.core.disk import (
     readable_os_errors,
     remove,
     settle,
+    settle_one,
 )
 from cobe.core.fingerprint import fingerprint
 from cobe.core.machine import device, environment
@@ -242,7 +243,7 @@ class Store:
             found, _ = self._look(name, key, path)
             if not found:
                 self._say_origin(name)
-            if not found or checkpoint.exists():
+            if not found or (checkpoint.exists() and os.access(path.parent, os.W_OK)):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with self._lock(name, key):
                     found = self._look_again(name, key, path)
@@ -297,6 +298,7 @@ class Store:
         os.replace(temporary, path)
         os.replace(draft, sidecar)
         if checkpoint:
+            settle_one(path.parent)
             remove(checkpoint)
         self._touch(sidecar)
         return Artifact(name, key, path, sha256, meta, reused=False)
@@ -322,7 +324,8 @@ class Store:
         log = os.environ.get(TOUCHED_LOG)
         if log:
             with open(log, "a") as handle:
-                handle.write(f"{sidecar.resolve()}\n")
+                # a path may hold what separates lines
+                handle.write(json.dumps(str(sidecar.resolve())) + "\n")
 
 
 def external(path: Path, name: str | None = None) -> Artifact:

@@ -73,7 +73,7 @@ class ClusterConfig:
             if not value:
                 continue
             if field.type is int:
-                if not value.isdigit():
+                if not value.isdecimal():
                     raise CobeError(f"{name}: {value!r} is no whole number; correct or unset it")
                 value = int(value)
             given[field.name] = value

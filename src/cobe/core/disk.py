@@ -71,6 +71,10 @@ def disk_trouble(error: BaseException, path: Path) -> DiskError | None:
         if code in _REMEDIES:
             return DiskError(f"{getattr(link, 'filename', None) or path}: {_REMEDIES[code]}")
         link = link.__cause__ or link.__context__
+    if not path.parent.is_dir():
+        return DiskError(
+            f"{path.parent}: is gone, removed while in use; run the same command again"
+        )
     room = os.statvfs(path.parent)
     if room.f_bavail * room.f_frsize < _FULL_BYTES:
         return DiskError(f"{path}: {_REMEDIES[errno.ENOSPC]} ({error})")
@@ -100,13 +104,27 @@ def content_sha256(path: Path) -> str:
 def settle(path: Path) -> None:
     """See to it that a file, or all of a folder, is on the disk and outlives a loss of power."""
     for item in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        if item.is_symlink():
-            continue
-        handle = os.open(item, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        if not item.is_symlink():
+            settle_one(item)
+
+
+def settle_one(path: Path) -> None:
+    """The same for a file, or the names in a folder, such as what was just renamed in it."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text beside its place, then rename: under its name it is always whole."""
+    draft = path.with_name(f".making-{path.name}-{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def remove(path: Path) -> None:

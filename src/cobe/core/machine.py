@@ -9,23 +9,36 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cobe.core.paths import PROJECT
+
 _RECORDED_PACKAGES = (
     "numpy pandas scikit-learn torch transformers vector-quantize-pytorch accelerate "
     "nilearn himalaya stable-retro blosc2 matplotlib"
 ).split()
 
 
-def git_state(folder: Path) -> dict:
-    """Commit of the checkout that holds `folder`, and whether tracked files differ from it."""
+def git_state(project: Path) -> dict:
+    """Commit of a checkout, and whether tracked files differ from it.
+
+    Both are None without git, and for a copy without a repository of its own: where it was
+    unpacked inside another one, that one's commit says nothing of it.
+    """
 
     def git(*args):
-        done = subprocess.run(
-            ["git", "-C", str(folder), *args], capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else None
+        # without the lock that would make a commit fail that somebody does in this moment
+        command = ["git", "--no-optional-locks", "-C", str(project), *args]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except OSError:
+            return None
+        return os.fsdecode(done.stdout.strip(b"\n")) if done.returncode == 0 else None
 
-    commit = git("rev-parse", "HEAD")
-    return {"commit": commit, "dirty": bool(git("status", "--porcelain", "-uno"))}
+    top, _, commit = (git("rev-parse", "--show-toplevel", "HEAD") or "").rpartition("\n")
+    if not commit or Path(top).resolve() != project.resolve():
+        return {"commit": None, "dirty": None}
+    changed = git("status", "--porcelain", "-uno")
+    dirty = None if changed is None else bool(changed)
+    return {"commit": commit, "dirty": dirty}
 
 
 def device() -> str:
@@ -49,5 +62,5 @@ def environment() -> dict:
         "packages": packages,
         "machine": platform.machine(),
         "device": device(),
-        "git": git_state(Path(__file__).parent),
+        "git": git_state(PROJECT),
     }

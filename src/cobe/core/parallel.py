@@ -6,12 +6,21 @@ import time
 
 from joblib import Parallel, delayed
 
+from cobe.core.errors import CobeError
 from cobe.core.progress import progress
 
 
 def n_workers(limit: int | None = None) -> int:
-    """Worker processes to use: `COBE_WORKERS`, else the cores this process may use."""
+    """Worker processes to use: `COBE_WORKERS`, else the cores this process may use.
+
+    Raises
+    ------
+    CobeError
+        `COBE_WORKERS` is no whole number, or less than one.
+    """
     wanted = os.environ.get("COBE_WORKERS")
+    if wanted and not (wanted.isdecimal() and int(wanted)):
+        raise CobeError(f"COBE_WORKERS: {wanted!r} is no whole number of 1 or more; correct it")
     available = int(wanted) if wanted else len(os.sched_getaffinity(0))
     return max(1, min(available, limit) if limit else available)
 

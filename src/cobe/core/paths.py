@@ -8,14 +8,24 @@ from cobe.core.errors import CobeError
 PROJECT = Path(__file__).resolve().parents[3]
 
 
+def make_absolute() -> None:
+    """Read `COBE_BUILD`, `COBE_FIGURES`, `COBE_DATA` from where this process was started.
+
+    Notebooks run in the project's folder, from where a relative path would mean another folder.
+    """
+    for name in ("COBE_BUILD", "COBE_FIGURES", "COBE_DATA"):
+        if os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.path.expanduser(os.environ[name]))
+
+
 def build_dir(profile: str) -> Path:
     """Folder of a profile's work files; `COBE_BUILD` moves all of them."""
-    return Path(os.environ.get("COBE_BUILD", PROJECT / "build")) / profile
+    return Path(os.environ.get("COBE_BUILD") or PROJECT / "build") / profile
 
 
 def figures_dir(profile: str) -> Path:
     """Folder of a profile's figures: the default's are the project's own `figures/`."""
-    root = Path(os.environ.get("COBE_FIGURES", PROJECT / "figures"))
+    root = Path(os.environ.get("COBE_FIGURES") or PROJECT / "figures")
     return root if profile == "quick" else root / profile
 
 

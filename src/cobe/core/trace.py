@@ -114,14 +114,16 @@ def trace(file: Path, build: Path | None = None, check: bool = False) -> Trace:
     if not file.exists():
         raise CobeError(f"{file}: no such file; give a figure, a table or an artifact")
     walk = _Walk(check)
-    if sidecar_of(file).is_file():
+    if file.name and sidecar_of(file).is_file():
         roots = [walk.artifact(sidecar_of(file))]
         about = {"sha256": content_sha256(file)}
         if about["sha256"] != roots[0].sha256:
             raise CobeError(f"{file}: changed since it was made; run ./run_all.sh to make it again")
         return Trace(file, about, roots, walk.nodes())
+    if file.is_dir():
+        raise CobeError(f"{file}: a folder, and no artifact; give a figure, a table or an artifact")
     row = _manifest_row(file)
-    build = Path(build or os.environ.get("COBE_BUILD", PROJECT / "build"))
+    build = Path(build or os.environ.get("COBE_BUILD") or PROJECT / "build")
     record_path, record = _record(file, row, build)
     sidecars = [_moved(Path(path), record_path) for path in record["artifacts"]]
     read = [walk.artifact(path) for path in sidecars]
@@ -144,7 +146,10 @@ def _manifest_row(file: Path) -> dict:
         (row,) = [row for row in rows if row["file"] == file.name]
         row = {name: str(row[name]) for name in ("sha256", "made_by")}
     except FileNotFoundError:
-        raise CobeError(f"{path}: not there; make the figures first (./run_all.sh)") from None
+        raise CobeError(
+            f"{file}: no artifact, and {path} is not there, which would say what drew it; give a "
+            "figure, or make the figures first (./run_all.sh)"
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise CobeError(
             f"{file}: not in {path.name} beside it; make it by {command}, or give a file that is"

@@ -93,9 +93,11 @@ def student(notebook: nbformat.NotebookNode, name: str = "exercises") -> nbforma
     made, found = _folded(notebook, name)
     for exercise in found:
         made.cells[exercise.answer].source = exercise.stub
-        for place in exercise.checks:
-            # JupyterLab folds it away: it runs as it is, and half of it is the answer
-            made.cells[place].metadata["jupyter"] = {"source_hidden": True}
+        # JupyterLab folds these away: they run as they are, and half of them is the answer, also
+        # of those that only prepare a check
+        for cell in made.cells[exercise.answer + 1 : exercise.checks[-1] + 1]:
+            if cell.cell_type == "code":
+                cell.metadata["jupyter"] = {"source_hidden": True}
     hidden = {exercise.discussion for exercise in found}
     made.cells = [cell for place, cell in enumerate(made.cells) if place not in hidden]
     return number_cells(made)

@@ -9,13 +9,22 @@ import subprocess
 import sys
 
 from cobe.core.errors import CobeError
-from cobe.core.paths import PROJECT, build_dir
+from cobe.core.parallel import n_workers
+from cobe.core.paths import PROJECT, build_dir, make_absolute
 from cobe.core.profiles import PROFILES
 from cobe.report.manifest import GROUPS
 
 
 def _test(arguments: list[str]) -> int:
-    return subprocess.call([sys.executable, "-m", "pytest", *arguments], cwd=PROJECT)
+    def pytest(*words, **more):
+        command = [sys.executable, "-m", "pytest", *words]
+        return subprocess.call(command, cwd=PROJECT, env=os.environ | more)
+
+    if arguments:
+        return pytest(*arguments)
+    # files side by side, one thread each; then what runs notebooks, which takes all cores by itself
+    aside = ("-m", "not notebook", "-n", str(n_workers()), "--dist", "loadfile")
+    return max(pytest(*aside, OMP_NUM_THREADS="1"), pytest("-m", "notebook"))
 
 
 def _lab(arguments: list[str]) -> None:
@@ -74,6 +83,7 @@ def _figures(arguments: list[str]) -> None:
     run(options)
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # each takes the words after its own, and may hand back an exit status
 COMMANDS = {
     "figures": _figures,
@@ -112,6 +122,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _interrupt(number, frame):
+    """A second one, of a person in a hurry, would stop what ends the kernel and its workers."""
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 def main(arguments: list[str]) -> int:
     """Run a command; errors are one line on stderr.
 
@@ -121,8 +138,9 @@ def main(arguments: list[str]) -> int:
         Exit status: 0, 1 for an error, 130 after an interrupt.
     """
     # a shell starts background jobs with interrupts ignored, and Python would leave it at that
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
+    make_absolute()
     named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
     try:
         if named and named[0] not in COMMANDS:

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from cobe.core.artifacts import readable_os_errors
+from cobe.core.disk import write_text
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
 
@@ -102,7 +103,7 @@ def write(url: str, project: Path) -> list[Path]:
             changed[path] = after
     for path, text in changed.items():
         with readable_os_errors(path):
-            path.write_text(text)
+            write_text(path, text)
     return list(changed)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from cobe.core.artifacts import age_text, readable_os_errors
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
+from cobe.core.parallel import n_workers
 from cobe.core.paths import build_dir, data_dir, figures_dir
 from cobe.core.profiles import get_profile
 from cobe.driver.plan import chosen_figures, plan
@@ -44,15 +45,19 @@ def _run(options: argparse.Namespace) -> None:
 
 def run_steps(steps: list[Step]) -> list[tuple[str, str]]:
     """Run those that are not done; name of each, and what it took in words."""
+    n_workers()  # a wrong COBE_WORKERS is refused before the first one
     rows = []
     for number, step in enumerate(steps, 1):
-        record = step.done()
-        if record:
-            what = f"nothing to do (made {age_text(record['made_s'])} ago)"
-        else:
+        record, ran = step.done(), None
+        if not record:
             print(f"[{number}/{len(steps)}] {step.name} ...", flush=True)
-            record = _run_step(step, sys.stderr.isatty())
-            what = f"{record['seconds']:.0f} s, peak {record['peak_gib']:.1f} GiB"
+            with step.alone():
+                # another process may have run it while this one waited
+                record = step.done() or (ran := _run_step(step, sys.stderr.isatty()))
+        if ran:
+            what = f"{ran['seconds']:.0f} s, peak {ran['peak_gib']:.1f} GiB"
+        else:
+            what = f"nothing to do (made {age_text(record['made_s'])} ago)"
         print(f"[{number}/{len(steps)}] {step.name}: {what}", flush=True)
         rows.append((step.name, what))
     return rows

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 
-from cobe.core.artifacts import readable_os_errors
-from cobe.core.paths import PROJECT, build_dir
-from cobe.course.scripts import KERNEL
+from cobe.core.paths import PROJECT
+from cobe.driver.kernel import kernel_environment
 from cobe.driver.notebooks import differing_cells, scripts
 
 TOUR = "notebooks/00_tour.ipynb"
@@ -39,27 +37,6 @@ def command(arguments: list[str]) -> list[str]:
     """The command line of JupyterLab; the first notebook that it names is opened."""
     ours = [f"--ServerApp.root_dir={PROJECT}", "--ServerApp.ip=127.0.0.1", NO_UPDATE]
     return [sys.executable, "-m", "jupyterlab", *ours, *arguments, TOUR]
-
-
-def kernel_environment() -> dict[str, str]:
-    """Variables that make ``python3`` the kernel of this environment, whatever else is installed.
-
-    ``JUPYTER_PATH`` is where Jupyter looks first. The kernel there has the name that the headers of
-    the notebooks have, so that running and saving one leaves its header as it is.
-    """
-    share = build_dir("jupyter")
-    spec = {
-        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-        "display_name": KERNEL["display_name"],
-        "language": KERNEL["language"],
-        "metadata": {"debugger": True},
-    }
-    with readable_os_errors(share):
-        folder = share / "kernels" / KERNEL["name"]
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "kernel.json").write_text(json.dumps(spec, indent=1) + "\n")
-    given = os.environ.get("JUPYTER_PATH")
-    return {"JUPYTER_PATH": os.pathsep.join([str(share), given]) if given else str(share)}
 
 
 def disagreement(script: Path) -> list[str]:

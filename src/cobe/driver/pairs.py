@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import nbformat
 
+from cobe.core.artifacts import readable_os_errors
+from cobe.core.disk import write_text
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT, figures_dir
 from cobe.core.profiles import get_profile
@@ -55,6 +57,7 @@ def _refresh(step, source, pair) -> None:
 
 
 def _write(notebook, pair) -> None:
-    pair.parent.mkdir(exist_ok=True)
-    nbformat.write(notebook, pair)
+    with readable_os_errors(pair):
+        pair.parent.mkdir(exist_ok=True)
+        write_text(pair, nbformat.writes(notebook).rstrip("\n") + "\n")
     print(pair.relative_to(PROJECT))

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +20,13 @@ from papermill.exceptions import PapermillExecutionError
 
 from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact, plain
 from cobe.core.config import Profile
+from cobe.core.disk import lock, write_text
 from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
 from cobe.core.origin import NOTEBOOK
 from cobe.core.paths import PROJECT, data_dir
 from cobe.course.scripts import read_script
+from cobe.driver.kernel import kernel_environment, own_settings
 from cobe.report.manifest import MANIFEST, read_manifest
 
 # modules that a notebook may use: a change in any of them means that it must run again
@@ -122,8 +124,16 @@ class Step:
             return False
         return {Path(path).name for path in products} <= listed
 
+    def alone(self) -> AbstractContextManager:
+        """Inside it, no other process executes this notebook into the same folder."""
+
+        def wait():
+            print(f"{self.name}: another process is running it; waiting", file=sys.stderr)
+
+        return lock(self.build / ".locks" / self.name, wait)
+
     def run(self, show_progress: bool) -> dict:
-        """Execute the notebook in a kernel of its own.
+        """Execute the notebook in a kernel of its own, inside `alone`.
 
         Returns
         -------
@@ -143,14 +153,15 @@ class Step:
         started_s, before = time.time(), self._products()
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
-        os.environ[NOTEBOOK] = self.name
+        os.environ |= {NOTEBOOK: self.name} | kernel_environment() | own_settings()
         try:
             with Watch() as watch:
                 _in_thread(self._execute)
         finally:
             os.environ.clear()
             os.environ.update(saved)
-        artifacts = sorted(set(touched.read_text().splitlines())) if touched.is_file() else []
+        lines = touched.read_text().splitlines() if touched.is_file() else []
+        artifacts = sorted({json.loads(line) for line in lines})
         touched.unlink(missing_ok=True)
         record = self._wanted() | {
             "seconds": round(time.time() - started_s, 1),
@@ -159,9 +170,7 @@ class Step:
             "artifacts": artifacts,
             "products": self._new_products(before),
         }
-        draft = self._record.with_suffix(f".{os.getpid()}.making")
-        draft.write_text(json.dumps(record, indent=1) + "\n")
-        os.replace(draft, self._record)
+        write_text(self._record, json.dumps(record, indent=1) + "\n")
         return record
 
     def _products(self) -> dict[Path, tuple[int, int]]:

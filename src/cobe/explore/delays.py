@@ -97,13 +97,21 @@ def delay_words(values: pd.DataFrame, subject: str, delay: int, parcel: int, tr_
         Seconds per volume.
     """
     means, own = values.mean(axis=1), values[parcel]
-    best, own_best = best_delay(values), own.idxmax()
+    best, n_known = best_delay(values), int(values.loc[delay].notna().sum())
+    counted = f"{n_known} parcels"
+    if n_known < values.shape[1]:
+        counted = f"{n_known} of {values.shape[1]} parcels (r of the others is undefined)"
+    said = f"Parcel {parcel}: r is undefined"
+    if own.notna().any():
+        own_best = own.idxmax()
+        said = (
+            f"Parcel {parcel}: {style.r_text(own[delay])}, highest at {own_best} TR "
+            f"({own_best * tr_s:.1f} s), {style.r_text(own[own_best])}"
+        )
     return (
         f"{subject}, features of {delay} TR ({delay * tr_s:.1f} s) before each volume: mean r over "
-        f"{values.shape[1]} parcels {style.r_text(means[delay])}; it is highest at {best} TR "
-        f"({best * tr_s:.1f} s), {style.r_text(means[best])}. Parcel {parcel}: "
-        f"{style.r_text(own[delay])}, highest at {own_best} TR ({own_best * tr_s:.1f} s), "
-        f"{style.r_text(own[own_best])}"
+        f"{counted} {style.r_text(means[delay])}; it is highest at {best} TR "
+        f"({best * tr_s:.1f} s), {style.r_text(means[best])}. {said}"
     )
 
 

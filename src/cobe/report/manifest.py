@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from cobe.core.artifacts import file_sha256
+from cobe.core.bounds import check_bytes
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 
 MANIFEST = "manifest.json"
+MAX_BYTES = 16 * 2**20
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 FIGURE_AXES = {
     "fig1_data_size": "data_size",
     "fig2_hidden_dim": "hidden_dim",
@@ -125,14 +129,18 @@ def read_manifest(folder: Path) -> list[dict]:
         There is none, or it is not one.
     """
     path = Path(folder) / MANIFEST
+    check_bytes(path, MAX_BYTES)
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["files"]
         wanted = {"name", "file", "sha256", "bytes", "caption", "made_by"}
         if not all(isinstance(row, dict) and wanted <= row.keys() for row in rows):
             raise ValueError("rows lack fields")
+        # files lie beside their manifest: a name with a path in it is none of ours
+        if not all(isinstance(row["file"], str) and _NAME.fullmatch(row["file"]) for row in rows):
+            raise ValueError("a file name that is none")
     except FileNotFoundError:
         raise CobeError(f"{path}: not there; make the figures first (./run_all.sh)") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
         raise CobeError(
             f"{path}: not a manifest ({type(error).__name__}); delete it and make the figures again"
         ) from None

@@ -222,8 +222,11 @@ def read_results(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise CobeError(f"{path}: not there; make it with ./run_all.sh") from None
-    except (OSError, ValueError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+    except (
+        *(OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError),
+        *(MemoryError, RecursionError, pa.ArrowException),
+    ) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise CobeError(f"{path}: damaged ({reason}); delete it and run ./run_all.sh") from error
 
 

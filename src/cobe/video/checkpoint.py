@@ -77,9 +77,17 @@ def read_checkpoint(path: Path, identity: dict, model, optimizer) -> tuple[dict,
             if _checksum(tensors, about["state"]) != about["sha256"]:
                 raise ValueError("its checksum differs")
             state = json.loads(about["state"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            theirs = state["identity"]
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise CobeError(f"{path}: damaged checkpoint ({error}); delete it to start over") from error
-    sides = _differences(state["identity"], json.loads(json.dumps(identity)))
+    sides = _differences(theirs, json.loads(json.dumps(identity)))
     if sides:
         raise CobeError(
             f"{path}: checkpoint of another run ({', '.join(sides)}); delete it to start over, "

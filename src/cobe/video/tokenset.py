@@ -159,7 +159,10 @@ def open_token_set(path, model_id: str | None = None) -> TokenSet:
             f"{path}: tokens of VQ-VAE {about['model_id']}, but the model given is {model_id}; "
             "give the model that made them, or tokenise again with this one"
         )
-    clips = pd.read_parquet(io.BytesIO(tensors["clips"].tobytes()))
+    try:
+        clips = pd.read_parquet(io.BytesIO(tensors["clips"].tobytes()))
+    except Exception as error:  # pandas and pyarrow raise of many kinds here
+        raise CobeError(f"{path}: no readable clip table ({error}); tokenise again") from error
     return TokenSet(tensors["codes"], clips, tensors["codebook"], about["model_id"])
 
 

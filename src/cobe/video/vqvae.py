@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,7 @@ GROUP_CLIPS = 16
 # Weight of a pixel in the loss: 1 + BRIGHT_WEIGHT x its distance from the median frame. Plain
 # squared error learns a black screen, because small bright objects are a few per cent of it.
 BRIGHT_WEIGHT = 20.0
+UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, LookupError, RecursionError)
 
 
 class VQVAE(nn.Module):
@@ -309,14 +310,15 @@ class VQVAE(nn.Module):
         """
         path = Path(path)
         try:
-            settings = json.loads((path / "config.json").read_text())
+            settings = dict(json.loads((path / "config.json").read_text()))
             # JSON has no tuples
             cfg = VQVAEConfig(
                 **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
             )
+            _check_types(cfg)
             weights = load_file(path / "model.safetensors")
             _check_size(cfg, weights)
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        except UNREADABLE as error:
             raise CobeError(
                 f"{path}: no readable VQ-VAE ({error}); train and save it again"
             ) from error
@@ -329,6 +331,18 @@ class VQVAE(nn.Module):
                 f"{path}: weights do not fit config.json ({reason}); train and save it again"
             ) from error
         return model.eval()
+
+
+def _check_types(cfg: VQVAEConfig) -> None:
+    """Refuse settings of another type than the defaults'."""
+    for field in fields(cfg):
+        value, usual = getattr(cfg, field.name), field.default
+        fits = type(value) is type(usual) or (isinstance(usual, float) and type(value) is int)
+        if isinstance(value, tuple):
+            fits = fits and all(type(item) is int for item in value)
+            fits = fits and (not usual or len(value) == len(usual))
+        if not fits:
+            raise ValueError(f"{field.name} is {value!r}, not as {usual!r}")
 
 
 def _check_size(cfg: VQVAEConfig, weights: dict[str, torch.Tensor]) -> None:

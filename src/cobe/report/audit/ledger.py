@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from cobe.core.bounds import check_bytes
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
 from cobe.report.audit.claims import CLAIMS, Claim
@@ -43,6 +44,7 @@ LONG_COLUMNS = [
     *"source protocol finding details verdict how_sure cites basis".split(),
 ]
 HOLDS, FAILS, CANNOT_TELL = "holds", "does not hold", "cannot tell"
+MAX_BYTES = 16 * 2**20
 BEGIN, END = "<!-- ledger:begin -->", "<!-- ledger:end -->"
 NUMBERS_NOTE = (
     "Differences are the first minus the second; in parentheses their 95 % interval over pairs of "
@@ -258,12 +260,16 @@ def read_ledger(path: Path) -> pd.DataFrame:
     Raises
     ------
     CobeError
-        It is not there, or its sources are not kept apart.
+        It is not there or no table, or its sources are not kept apart.
     """
+    check_bytes(path, MAX_BYTES)
     try:
         long = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise CobeError(f"{path}: not there; make it with ./run_all.sh") from None
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        reason = " ".join(str(error).split())
+        raise CobeError(f"{path}: no table ({reason}); make it again with ./run_all.sh") from error
     return wide_form(long)
 
 
