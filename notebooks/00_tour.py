@@ -53,10 +53,11 @@ from cobe.sweep import pipeline as stages
 from cobe.sweep.pipeline import embedded_dataset, load_atlas, open_pipeline
 
 smoke = open_pipeline(tour_profile)
-Store(smoke.data).make(
+on_disk = Store(smoke.data).make(
     **embedded_dataset(smoke),
     write=lambda path: write_dataset(path, smoke.profile.plan, load_atlas(smoke)),
 )
+print("dataset:", on_disk.path.name)
 
 # %% [markdown]
 # One **run** is one stretch of scanning; it holds a few **repetitions**, each one play of a level.

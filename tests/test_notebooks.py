@@ -63,7 +63,7 @@ def test_committed_pair_equals_its_script_and_is_small(script):
     assert is_pair(script), f"{pair.name}: differs from its .py; ./run_all.sh && ./run_all.sh pair"
     assert pair.stat().st_size < 500_000
     text = pair.read_text()
-    for trace in (str(PROJECT), "papermill", os.path.expanduser("~") + "/"):
+    for trace in (str(PROJECT), "papermill", os.path.expanduser("~") + "/", "PosixPath("):
         assert trace not in text
     executed = nbformat.read(pair, as_version=4)
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
@@ -116,6 +116,18 @@ def test_bad_parameters_cell_is_fatal(cells, message):
         notebook.cells.append(nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}))
     with pytest.raises(CobeError, match=re.escape(message)):
         declared_parameters(notebook, "nb")
+
+
+def test_pieces_of_one_stream_are_joined(tmp_path):
+    script = tmp_path / "00_x.py"
+    script.write_text("# %%\nprint(1)\nprint(2)\n")
+    ran = read_script(script)
+    pieces = [("stdout", "1\n"), ("stderr", "a bar"), ("stdout", "2\n")]
+    ran.cells[0].outputs = [
+        nbformat.v4.new_output("stream", name=name, text=text) for name, text in pieces
+    ]
+    made = notebooks.paired(ran, read_script(script), "00_x.py")
+    assert [output.text for output in made.cells[0].outputs] == ["1\n2\n"]
 
 
 def test_pair_refuses_a_copy_of_an_older_script(tmp_path):

@@ -97,7 +97,13 @@ def paired(
             continue
         count += 1
         cell.execution_count = count
-        cell.outputs = [_plain_output(o, count) for o in of_run.outputs if not _is_log(o)]
+        cell.outputs = []
+        for output in (_plain_output(o, count) for o in of_run.outputs if not _is_log(o)):
+            # where the stream was cut into pieces is chance
+            if cell.outputs and output.output_type == cell.outputs[-1].output_type == "stream":
+                cell.outputs[-1].text += output.text
+            else:
+                cell.outputs.append(output)
     return notebook
 
 
