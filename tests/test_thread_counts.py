@@ -1,4 +1,4 @@
-"""One thread or two: what is computed from the same weights and data agrees within stated tolerances.
+"""One thread or two: what comes of the same weights and data agrees within stated tolerances.
 
 Training amplifies the last bit, so its end is not among them; a step of it is.
 """
