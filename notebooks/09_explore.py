@@ -263,7 +263,7 @@ brain_browser(parcels, stages.load_atlas(study), study.simulated)
 # %% [markdown]
 # *What to see:* where prediction succeeds, on one scale from 0; grey parcels are not above chance.
 # *What it does not show:* parcels below the cortex, which are in `table_parcels`, and depth: a parcel is
-# painted where it comes near the surface. Simulated participants have regions where the simulation put
-# them, so such a map says nothing about real anatomy.
+# painted where it comes near the surface. The simulation put the regions there: such a map says nothing
+# about real anatomy.
 #
 # **Next:** [exercises](exercises/README.md) on all of this, or back to the [tour](00_tour.ipynb).

@@ -332,17 +332,15 @@ def test_a_frame_store_that_holds_code_is_refused(tmp_path):
         frames.open_frames(path)
 
 
-def test_a_frame_store_of_a_petabyte_takes_no_memory_until_it_is_read(tmp_path):
-    """Black frames cost nothing on disk, so that this may be true; a clip of it is a clip."""
+def test_a_frame_store_of_more_than_a_day_is_refused(tmp_path):
+    """Black frames cost nothing on disk, so that a small file may promise any number."""
     path = tmp_path / "f.b2nd"
     chunk = (16, 64, 64, 3)
-    shape = (2**36, 64, 64, 3)
+    shape = (2**23, 64, 64, 3)
     blosc2.zeros(shape, np.uint8, chunks=chunk, blocks=chunk, urlpath=str(path), contiguous=True)
     frames._seal(path)
-    with refused("does not lie"):
-        store = frames.open_frames(path)
-        assert not store.clips([2**35]).any()
-        store.clips([2**36])
+    with refused("more than 18 hours"):
+        frames.open_frames(path)
 
 
 @pytest.mark.parametrize("n_header", [2**40, 2**63, 2**64 - 1, 0, 7])

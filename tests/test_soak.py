@@ -53,7 +53,7 @@ def test_a_leak_is_seen(monkeypatch):
     monkeypatch.setattr(
         soak.StepLog,
         "extend",
-        lambda self, rows: kept.append(bytearray(8 * 2**20)) or extend(self, rows),
+        lambda self, rows: kept.append(b"x" * (8 * 2**20)) or extend(self, rows),
     )
     monkeypatch.setattr(soak.loop, "CHECKPOINT_EVERY_S", 0.0)
     leaking = soak.soak_steps(60)["growth_mib"]

@@ -175,7 +175,7 @@ def make_folds(groups, labels, rows, purge_trs):
     first = dict.fromkeys(label for own in labels for label in own)
     fold, folds = np.full(len(run), -1), []
     for k, label in enumerate(label for label in first if label is not None):
-        held = np.array([other == label for other in row_labels])
+        held = np.array([other == label for other in row_labels], bool)
         near = np.concatenate(
             [_near(own, label, purge_trs)[r] for own, r in zip(labels, rows, strict=True)]
         )

@@ -18,6 +18,8 @@ from cobe.core.errors import CobeError
 from cobe.core.timing import CLIP_FRAMES, CLIP_SPAN_FRAMES, FRAME_STRIDE
 
 CHUNK_FRAMES = 16
+MAX_FRAMES = 4_000_000
+"""Longest accepted video: 18 hours, as the key logs. A file may promise anything."""
 _SEAL = struct.Struct("<8sII")
 _MAGIC = b"cobe-frm"
 # Bit shuffling makes such frames larger; level 5 is on the knee between size and speed.
@@ -280,6 +282,11 @@ def open_frames(path) -> FrameStore:
         raise CobeError(
             f"{path}: holds {dtype} {tuple(shape)}, not frames uint8 (n, height, width, 3); "
             "make it again from the recording"
+        )
+    if shape[0] > MAX_FRAMES:
+        raise CobeError(
+            f"{path}: promises {shape[0]} frames, more than 18 hours; make it again from the "
+            "recording"
         )
     # A chunk can be unpacked as it lies only if it splits nothing but time and is one block.
     if array.chunks[1:] != shape[1:] or array.blocks != array.chunks:
