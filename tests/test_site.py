@@ -359,6 +359,7 @@ def test_faults_stop_the_build_and_keep_the_old_site(tmp_path, monkeypatch):
     out.mkdir()
     (out / "objects.inv").write_text("old")
     monkeypatch.setattr(build, "gather", small_sources)
+    monkeypatch.setenv("FORCE_COLOR", "1")
     with pytest.raises(CobeError, match=r"^docs/index.md:3: WARNING.*nowhere.md.*1 faults in all"):
         build.build_site(out)
     assert (out / "objects.inv").read_text() == "old"

@@ -1,6 +1,7 @@
 """The stages: reuse, bad input before long work, who may see what, scores of a planted relation."""
 
 import re
+import time
 from dataclasses import replace
 
 import nibabel
@@ -10,7 +11,7 @@ import pytest
 
 from brain_tree import Play, RunPlan, atlas_image, write_tree
 from cobe.brain.dataset import read_dataset
-from cobe.core.artifacts import Store
+from cobe.core.artifacts import SIDECAR, Store
 from cobe.core.errors import CobeError
 from cobe.core.paths import PROJECT
 from cobe.core.profiles import PROFILES
@@ -103,9 +104,12 @@ def _write_number(path, number):
     path.write_text(str(number))
 
 
-def _write_then_fail(path, number):
+def _write_then_fail(path, number, root):
     path.write_text(str(number))
     if number == 1:
+        deadline = time.monotonic() + 60
+        while not (root / f"n/0{SIDECAR}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
         raise CobeError("job 1: cannot be done; do something else")
 
 
@@ -121,7 +125,7 @@ def test_jobs_come_back_in_order_and_only_what_is_missing_is_made(tmp_path):
 
 def test_a_failing_job_keeps_what_the_others_made(tmp_path):
     store = quiet(tmp_path)
-    tasks = [Job(f"n/{k}", _write_then_fail, (k,), {}) for k in range(4)]
+    tasks = [Job(f"n/{k}", _write_then_fail, (k, tmp_path), {}) for k in range(4)]
     with pytest.raises(CobeError, match="job 1: cannot be done; do something else"):
         make_all(store, tasks, "x", "y")
     assert store.find("n/0", params={}) is not None

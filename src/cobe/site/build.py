@@ -174,7 +174,7 @@ def _sphinx(work: Path) -> Path:
         "SOURCE_DATE_EPOCH": "0",
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q"]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-W", "--keep-going", "-q", "-N"]
     command += ["-d", str(work / "doctrees"), str(work / "docs"), str(made)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
