@@ -138,7 +138,7 @@ next_clip_sampler(clips.context, *came, clips.samples, clips.labels, study.simul
 
 # %%
 from cobe.explore.parcels import block_parcel_explorer
-from cobe.sweep.parcel_layers import parcel_layers
+from cobe.sweep.blocks import parcel_layers
 
 cells = models.sweep_cells(study.profile, ["n_layers"])
 cells += models.untrained_controls(cells)

@@ -83,6 +83,10 @@ def test_flipped_bits_and_objects_in_npz_are_refused(tmp_path):
         read_npz(path)
     with pytest.raises(CobeError, match="not there"):
         read_npz(tmp_path / "none.npz")
+    path.write_bytes(content)
+    assert list(read_npz(path, "notes")) == ["notes"]
+    with pytest.raises(CobeError, match="not whole arrays.*series"):
+        read_npz(path, "series")
 
 
 @pytest.mark.parametrize("missing", ["sha256", "model_id", "all"])

@@ -2,18 +2,24 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from cobe.core.artifacts import age_text
 from cobe.core.errors import CobeError
 from cobe.core.profiles import get_profile
 from cobe.driver.figures import run_steps
 from cobe.driver.steps import Step
+from cobe.report.manifest import build_manifest
+from cobe.report.save import Saved
 from conftest import copy_project
 
 SCRIPT = """
@@ -95,6 +101,37 @@ def test_two_drivers_in_one_folder_run_a_step_once(tmp_path):
     executed = nbformat.read(tmp_path / "work/smoke/00_made.ipynb", as_version=4)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")
     assert len(json.loads((tmp_path / "work/smoke/00_made.json").read_text())["artifacts"]) == 1
+
+
+def test_a_clock_that_goes_backwards(tmp_path, monkeypatch, capsys):
+    """Files seem to come from tomorrow, and the hour goes back while a notebook runs."""
+    monkeypatch.setenv("COBE_BUILD", str(tmp_path / "build"))
+    figures, clock = tmp_path / "figures", [2e9]
+    figures.mkdir()
+    (figures / "old.pdf").write_text("not of this step")
+
+    def backwards():
+        clock[0] -= 3600
+        return clock[0]
+
+    monkeypatch.setattr(time, "time", backwards)
+    step = replace(step_in(tmp_path / "work"), products=figures)
+    draw = "(Path(folder) / '../figures/new.pdf').touch()\n"
+    step.script.write_text(step.script.read_text() + draw)
+    run_steps([step])
+    assert float(re.search(r"00_made: (-?\d+) s, peak", capsys.readouterr().out)[1]) >= 0
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (3e9, 3e9))
+    build_manifest(figures, [Saved("new", ("new.pdf",), "", "00_made.ipynb")])
+    record = step.done()
+    assert [Path(name).name for name in record["products"]] == ["new.pdf"]
+    # a changed script runs again, takes up the artifact, and its figure is known as written anew
+    step.script.write_text(step.script.read_text().replace(".touch()", ".write_text('anew')"))
+    assert step.done() is None
+    record = step.run(False)
+    assert [Path(name).name for name in record["products"]] == ["new.pdf"]
+    assert record["seconds"] >= 0 and len(record["artifacts"]) == 1
+    assert age_text(record["made_s"]) and age_text(3e9)
 
 
 @pytest.mark.parametrize("wrong", ["two", "0", "-1", "1.5", "²"])

@@ -15,7 +15,7 @@ from cobe.core.origin import saved_only
 from cobe.core.timing import TR_S
 from cobe.simulate.planted import hrf
 from cobe.stimulus.frames import write_frames
-from cobe.sweep import moments, next_clips, parcel_layers, single_delays
+from cobe.sweep import blocks, moments, next_clips, single_delays
 from cobe.sweep.cells import load_tokens
 from cobe.sweep.models import VideoStages, train_cells
 from cobe.sweep.parcel_table import COLUMNS, parcel_table
@@ -267,18 +267,19 @@ def test_delays_and_blocks_are_made_once(world):
     delays = single_delays.delay_table(*given, cell)
     pd.testing.assert_frame_equal(delays, single_delays.delay_table(*given, cell))
     assert list(delays.columns) == ["subject", "delay_tr", "target", "r", "n_trs"]
-    layers = parcel_layers.parcel_layers(*given)
-    pd.testing.assert_frame_equal(layers, parcel_layers.parcel_layers(*given))
+    layers = blocks.parcel_layers(*given)
+    pd.testing.assert_frame_equal(layers, blocks.parcel_layers(*given))
     assert list(layers.columns) == ["cell", "trained", "block", "subject", "target", "r"]
     assert set(layers.block) == {0, 1} and not layers.trained.any()
     assert not layers.duplicated(["block", "subject", "target"]).any()
     assert len(layers) == 2 * 2 * 5
-    assert len(list(pipeline.store.root.glob("explored/[dl]*/*.parquet"))) == 2
+    assert len(list(pipeline.store.root.glob("explored/delays/*.parquet"))) == 1
+    assert len(list(pipeline.store.root.glob("blocks/*.parquet"))) == 1
 
 
 def test_blocks_in_parcels_are_those_of_the_score_of_one_block(world):
     pipeline, video, bold, models, cell = world
-    table = parcel_layers.parcel_layers(pipeline, video.tokens, bold, models)
+    table = blocks.parcel_layers(pipeline, video.tokens, bold, models)
     data = load_tokens(video.tokens)
     clips = data.clips[data.clips["clip"] > 0]
     clips = clips[clips.role == "ridge"]

@@ -270,7 +270,7 @@ def test_every_kind_of_artifact_damaged(kind, damage, made_once, tmp_path):
         assert any(f"{kind.strip('.')}: damaged" in line for line in said)
 
 
-@pytest.mark.parametrize("damage", [truncated, halved, emptied], ids=lambda d: d.__name__)
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
 def test_damaged_checkpoint_is_said_and_training_starts_over(damage, tmp_path):
     said, resumed = [], []
     store = Store(tmp_path, announce=said.append)

@@ -17,6 +17,7 @@ import pytest
 
 import tiny_pipeline
 from cobe.core.artifacts import SIDECAR, is_intact
+from kills import left_over, of_this_run, whole
 from tiny_pipeline import STAGES
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -66,20 +67,6 @@ def contents(folder: Path) -> dict[str, str]:
     return found
 
 
-def whole(folder: Path) -> dict[str, tuple]:
-    """The sidecars of what is whole, each with the identity that a new one would not have."""
-    found = {}
-    for sidecar in (folder / "artifacts").rglob(f"*{SIDECAR}"):
-        if not sidecar.name.startswith("."):
-            assert is_intact(sidecar), f"{sidecar}: under its own name, and not whole"
-            found[str(sidecar)] = (sidecar.stat().st_ino, sidecar.stat().st_mtime_ns)
-    return found
-
-
-def left_over(folder: Path) -> list[str]:
-    return [str(p) for p in folder.rglob(".*") if p.name.startswith((".making", ".checkpoint"))]
-
-
 def strays(session: int) -> list[int]:
     """Processes of a session that still live."""
     found = []
@@ -97,7 +84,7 @@ def finish(processes, folder, before, reference, **options):
     process = processes(folder, **options)
     process.join(300)
     assert process.exitcode == 0, (folder / "log").read_text()[-3000:]
-    after = whole(folder)
+    after = whole(folder / "artifacts")
     assert {name: after[name] for name in before} == before
     assert contents(folder) == reference[0]
     assert not left_over(folder)
@@ -117,7 +104,7 @@ def kill_at_random(processes, reference, folder, n_kills, seed):
             assert time.monotonic() - told < 5, f"signal {number} took effect too late"
             assert not strays(process.pid)
             n += 1
-            after = whole(folder)
+            after = whole(folder / "artifacts")
             assert {name: after[name] for name in before} == before
             reached.append(len(after) - len(before))
             before = after
@@ -149,7 +136,7 @@ def test_killed_at_every_stage_boundary(processes, reference, tmp_path):
         process = processes(folder, die_after=f"{stage}:{int(number)}")
         process.join(120)
         assert process.exitcode in (-number, 1), (folder / "log").read_text()[-3000:]
-        after = whole(folder)
+        after = whole(folder / "artifacts")
         assert {name: after[name] for name in before} == before
         new = {
             Path(name).relative_to(folder / "artifacts").parts[0]
@@ -177,18 +164,7 @@ def test_worker_processes_go_with_their_parent(number, processes, reference, tmp
         time.sleep(0.1)
     seconds = time.monotonic() - told
     assert not strays(process.pid) and seconds < 5, f"{seconds:.1f} s"
-    finish(processes, tmp_path, whole(tmp_path), reference)
-
-
-def _of_this_run(folder: Path) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if str(folder) in process.environ().get("COBE_BUILD", ""):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    finish(processes, tmp_path, whole(tmp_path / "artifacts"), reference)
 
 
 @pytest.mark.notebook
@@ -213,14 +189,14 @@ def test_the_driver_ends_at_once_with_its_kernel_and_workers(number, tmp_path):
         while not list((tmp_path / "data").glob(".making*/.work*/*")):
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        assert len(_of_this_run(tmp_path)) >= 4
+        assert len(of_this_run(tmp_path)) >= 4
         run.send_signal(number)
         told = time.monotonic()
         time.sleep(0.05)
         run.send_signal(number)  # of a person in a hurry
         code = run.wait(60)
         ended_s = time.monotonic() - told
-        while _of_this_run(tmp_path) and time.monotonic() - told < 30:
+        while of_this_run(tmp_path) and time.monotonic() - told < 30:
             time.sleep(0.1)
         gone_s = time.monotonic() - told
         stderr.seek(0)

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from cobe.report.manifest import (
     figure_names,
     read_manifest,
 )
-from cobe.report.save import markdown, read_results, save_figure, save_table, write_results
+from cobe.report.save import Saved, markdown, read_results, save_figure, save_table, write_results
 
 
 def figure(value=1.0):
@@ -111,6 +112,24 @@ def test_other_figures_are_kept_on_request_only(folder):
     check_manifest(folder, ["fig1_data_size", "fig2_hidden_dim"])
     build_manifest(folder, [entry])
     assert {row["name"] for row in read_manifest(folder)} == {"fig2_hidden_dim"}
+
+
+def _add(folder, numbers):
+    for n in numbers:
+        (folder / f"t{n}.csv").write_text(f"{n}")
+        build_manifest(folder, [Saved(f"t{n}", (f"t{n}.csv",), "", "a test")], keep=True)
+
+
+def test_two_notebooks_that_add_to_one_manifest_at_once_lose_nothing(tmp_path):
+    context = get_context("fork")
+    both = [context.Process(target=_add, args=(tmp_path, range(k, 80, 4))) for k in range(4)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(read_manifest(tmp_path)) == 80
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_entries_are_checked(folder):

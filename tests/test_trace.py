@@ -8,10 +8,11 @@ import sys
 
 import pytest
 
-from cobe.core.artifacts import Store, external, file_sha256, sidecar_of
+from cobe.core.artifacts import SIDECAR, Store, external, file_sha256, sidecar_of
 from cobe.core.errors import CobeError
 from cobe.core.lineage import as_json, as_text
 from cobe.core.trace import main, trace
+from cobe.report.manifest import read_manifest
 
 
 def text(content):
@@ -190,3 +191,27 @@ def test_what_is_neither_figure_nor_artifact(file, run, tmp_path, monkeypatch, c
     assert main(["trace", file]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"cobe: {file}: ") and "give a figure" in said
+
+
+@pytest.mark.notebook
+def test_every_figure_table_and_kind_of_artifact_of_a_real_run(smoke):
+    """From each to the key logs that the simulation wrote, with every checksum computed again."""
+    folder, _ = smoke
+    figures, build = folder / "figures/smoke", folder / "build"
+    files = [figures / row["file"] for row in read_manifest(figures)]
+    assert len({path.suffix for path in files}) >= 4
+    for path in files:
+        found = trace(path, build)
+        logs = [node for node in found.nodes if node.path and node.path.suffix == ".bk2"]
+        assert logs and not any(node.problems for node in found.nodes), path
+        assert all(node.inputs["lies in"].name.startswith("embedded") for node in logs)
+        assert any(node.seeds for node in found.nodes)
+    sidecars = sorted((build / "smoke/artifacts").rglob(f"*{SIDECAR}"))
+    kinds = {json.loads(path.read_text())["name"].partition("/")[0]: path for path in sidecars}
+    assert len(kinds) >= 12
+    for kind, sidecar in kinds.items():
+        found = trace(sidecar.with_name(sidecar.name.removesuffix(SIDECAR)), check=True)
+        assert not any(node.problems for node in found.nodes), kind
+        # the scanner's series come from images, and the atlas from its package
+        source = {"bold": ".gz", "atlas": ".gz"}.get(kind, ".bk2")
+        assert any(node.path and node.path.suffix == source for node in found.nodes), kind

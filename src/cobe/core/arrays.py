@@ -11,22 +11,25 @@ import numpy as np
 from cobe.core.errors import CobeError
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     """The arrays of an ``.npz`` by name.
 
     Parameters
     ----------
     path : Path
         The file. Objects in it, which would have to be unpickled, are refused.
+    names : str
+        Those to read; none: all.
 
     Raises
     ------
     CobeError
-        It is missing, no such file, cut or damaged: each array's checksum is compared.
+        It is missing, no such file, cut or damaged (each array's checksum is compared), or lacks
+        one of `names`.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in names or arrays.files}
     except FileNotFoundError:
         raise CobeError(f"{path}: not there; run the stage that makes it again") from None
     except (

@@ -117,14 +117,30 @@ def settle_one(path: Path) -> None:
         os.close(handle)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text beside its place, then rename: under its name it is always whole."""
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write(draft)`` write beside the place, then rename: a file is always whole."""
     draft = path.with_name(f".making-{path.name}-{os.getpid()}")
     try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
+        write(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as `write_whole` does, in UTF-8 with plain line ends."""
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+
+
+@contextmanager
+def folder_to_itself(folder: Path):
+    """One writer at a time for what several processes change in turn; nothing is left behind."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def remove(path: Path) -> None:

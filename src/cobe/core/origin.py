@@ -58,6 +58,7 @@ _SCORES = Origin("04_encoding", 3, also=("07_audit", "09_explore"))
 _PAPER = Origin("05_paper_figures", 1)
 _SCALING = Origin("06_compute_optimal", 25, only="scaling")
 _AUDIT = Origin("07_audit", 8)
+_BLOCKS = Origin("07_audit", 8, also=("09_explore",))
 _THROUGHPUT = Origin("08_throughput", 4, only="throughput")
 _EXPLORE = Origin("09_explore", 2)
 
@@ -69,7 +70,8 @@ ARTIFACTS = {
     "features": Origin("04_encoding", 3, also=("06_compute_optimal", "07_audit", "08_throughput")),
     **dict.fromkeys(("controls", "scores"), _SCORES),
     **dict.fromkeys(("grid", "grid_scores"), _SCALING),
-    **dict.fromkeys(("blocks", "bands", "generality", "null-brain", "planted-brain"), _AUDIT),
+    "blocks": _BLOCKS,
+    **dict.fromkeys(("bands", "generality", "null-brain", "planted-brain"), _AUDIT),
     **dict.fromkeys(("throughput", "recipes"), _THROUGHPUT),
     "explored": _EXPLORE,
 }

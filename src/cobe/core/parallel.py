@@ -3,11 +3,15 @@
 import os
 import threading
 import time
+import warnings
 
 from joblib import Parallel, delayed
 
 from cobe.core.errors import CobeError
 from cobe.core.progress import progress
+
+# joblib replaces a worker whose memory has grown, and no job is lost by it: nothing to act on
+warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor")
 
 
 def n_workers(limit: int | None = None) -> int:

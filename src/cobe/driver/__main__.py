@@ -9,13 +9,14 @@ import subprocess
 import sys
 
 from cobe.core.errors import CobeError
-from cobe.core.parallel import n_workers
 from cobe.core.paths import PROJECT, build_dir, make_absolute
 from cobe.core.profiles import PROFILES
 from cobe.report.manifest import GROUPS
 
 
 def _test(arguments: list[str]) -> int:
+    from cobe.core.parallel import n_workers
+
     def pytest(*words, **more):
         command = [sys.executable, "-m", "pytest", *words]
         return subprocess.call(command, cwd=PROJECT, env=os.environ | more)

@@ -36,11 +36,11 @@ def _run(options: argparse.Namespace) -> None:
 
         print(describe(profile, steps, figures))
         return
-    started_s = time.time()
+    started_s = time.monotonic()
     rows = run_steps(steps)
     folder = figures_dir(profile.name)
     check_manifest(folder, figures)
-    _print_summary(rows, folder, figures, time.time() - started_s)
+    _print_summary(rows, folder, figures, time.monotonic() - started_s)
 
 
 def run_steps(steps: list[Step]) -> list[tuple[str, str]]:

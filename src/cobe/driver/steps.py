@@ -150,7 +150,7 @@ class Step:
         touched.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
         nbformat.write(self.read(self.script), self.executed)
-        started_s, before = time.time(), self._products()
+        started_s, before = time.monotonic(), self._products()
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
         os.environ |= {NOTEBOOK: self.name} | kernel_environment() | own_settings()
@@ -164,7 +164,7 @@ class Step:
         artifacts = sorted({json.loads(line) for line in lines})
         touched.unlink(missing_ok=True)
         record = self._wanted() | {
-            "seconds": round(time.time() - started_s, 1),
+            "seconds": round(time.monotonic() - started_s, 1),
             "peak_gib": round(watch.peak_bytes / 2**30, 2),
             "made_s": time.time(),
             "artifacts": artifacts,
@@ -180,7 +180,8 @@ class Step:
         """
         if self.products is None or not self.products.is_dir():
             return {}
-        files = [p for p in self.products.iterdir() if p.is_file() and p.name != MANIFEST]
+        ours = (p for p in self.products.iterdir() if not p.name.startswith("."))
+        files = [p for p in ours if p.is_file() and p.name != MANIFEST]
         return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(files)}
 
     def _new_products(self, before: dict[Path, tuple[int, int]]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from cobe.core.artifacts import file_sha256
 from cobe.core.bounds import check_bytes
 from cobe.core.config import Profile
+from cobe.core.disk import folder_to_itself, write_text
 from cobe.core.errors import CobeError
 
 MANIFEST = "manifest.json"
@@ -93,9 +93,6 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
     if double:
         raise CobeError(f"{folder}: {', '.join(double)} saved twice; give each its own name")
     rows = []
-    if keep:
-        with suppress(CobeError):  # a damaged one has nothing to keep
-            rows = [row for row in read_manifest(folder) if row["name"] not in names]
     for entry in entries:
         listed = dict.fromkeys([*entry.files, *([entry.caption] if entry.caption else [])])
         for file in listed:
@@ -112,11 +109,13 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
                     "made_by": entry.made_by,
                 }
             )
-    rows.sort(key=lambda row: (row["name"], row["file"]))
     path = folder / MANIFEST
-    draft = folder / f".{MANIFEST}.{os.getpid()}.making"
-    draft.write_text(json.dumps({"files": rows}, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    with folder_to_itself(folder):  # two notebooks may add theirs at once
+        if keep:
+            with suppress(CobeError):  # a damaged one has nothing to keep
+                rows += [row for row in read_manifest(folder) if row["name"] not in names]
+        rows.sort(key=lambda row: (row["name"], row["file"]))
+        write_text(path, json.dumps({"files": rows}, indent=1) + "\n")
     return path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from PIL import Image
 
+from cobe.core.disk import write_whole
 from cobe.core.errors import CobeError
 from cobe.report.style import cobe_style
 
@@ -271,14 +271,9 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside, then rename: a file under its name is always whole."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.making")
     try:
-        write(draft)
-        os.replace(draft, path)
+        write_whole(path, write)
     except OSError as error:
         raise CobeError(
             f"{path}: {error.strerror or error}; make room or make the folder writable"
         ) from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -17,9 +17,9 @@ from cobe.encoding import Reduction, evaluate, unique_variance
 from cobe.encoding.controls import level_and_time
 from cobe.encoding.stats import paired_comparison
 from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import load_features, role_rows
+from cobe.sweep.features import load_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
-from cobe.sweep.pipeline import Pipeline, load_bold
+from cobe.sweep.pipeline import Pipeline
 from cobe.sweep.protocols import protocol_options, quiet_edges
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 
@@ -253,9 +253,7 @@ def _write_band(
     bold: dict[tuple, Artifact],
 ) -> None:
     torch.set_num_threads(1)
-    data = load_tokens(tokenised)
-    clips = data.clips.loc[role_rows(data)]
-    series = {key: load_bold(item) for key, item in bold.items()}
+    clips, series = ridge_data(tokenised, bold)
     bands = {name: read_band(item) for name, item in features.items()}
     bands[LEVEL_AND_TIME] = level_and_time_band(clips, series)
     unique_by_band(bands, clips, series, protocol, (band,)).to_parquet(path)

@@ -15,9 +15,8 @@ from cobe.core.seeds import rng_for
 from cobe.core.timing import TR_S
 from cobe.encoding import HRF
 from cobe.encoding.surrogates import slow_noise
-from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import load_features, model_features, role_rows
-from cobe.sweep.pipeline import Pipeline, load_bold
+from cobe.sweep.features import load_features, model_features, ridge_data
+from cobe.sweep.pipeline import Pipeline
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 from cobe.sweep.trials import null_trials, planted_trials
 
@@ -162,9 +161,7 @@ def cheaper(pipeline: Pipeline, n_permutations: int) -> list[Protocol]:
 
 def _one_participant(tokenised: Artifact, bold: dict[tuple, Artifact]):
     """Runs of the first participant, a function that brings features onto their volumes, BOLD."""
-    data = load_tokens(tokenised)
-    clips = data.clips.loc[role_rows(data)]
-    series = {key: load_bold(item) for key, item in bold.items()}
+    clips, series = ridge_data(tokenised, bold)
     keys = next(iter(keys_by_subject(clips, series).values()))
 
     def on_volumes(values: np.ndarray) -> list[np.ndarray]:

@@ -22,7 +22,7 @@ from cobe.stimulus.lowlevel import clip_features
 from cobe.sweep.cells import load_tokens
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import VideoStages
-from cobe.sweep.pipeline import Pipeline, repetition_keys, replayed, usable_runs
+from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, replayed, usable_runs
 from cobe.video.clips import spread_clips
 from cobe.video.features import block_states, code_embeddings
 from cobe.video.gpt import load_gpt
@@ -55,6 +55,22 @@ def read_blocks(protocol: Protocol, n_layers: int) -> list[int]:
 def role_rows(data: TokenSet, role: str = "ridge") -> np.ndarray:
     """Target rows of the windows with that role, int (n_windows,): by default, the ridge's."""
     return data.windows_with_role(role)
+
+
+def ridge_data(
+    tokenised: Artifact, bold: dict[tuple, Artifact]
+) -> tuple[pd.DataFrame, dict[tuple, np.ndarray]]:
+    """What the ridge works on beside features: its clips, and the series of each run, read.
+
+    Returns
+    -------
+    clips : DataFrame
+        Rows of the token set's clips, one for each of the model's features.
+    series : dict of float32 array (n_trs, n_targets)
+        By subject, session and run.
+    """
+    data = load_tokens(tokenised)
+    return data.clips.loc[role_rows(data)], {key: load_bold(item) for key, item in bold.items()}
 
 
 def fit_rows(data: TokenSet, n_features: int) -> np.ndarray:

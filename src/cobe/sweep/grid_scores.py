@@ -31,7 +31,7 @@ from cobe.encoding.stats import centre_in_segments
 from cobe.encoding.table import correlate
 from cobe.sweep.anywhere import make_anywhere
 from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import gpt_features, role_rows
+from cobe.sweep.features import gpt_features, ridge_data, role_rows
 from cobe.sweep.grid import grid_losses, train_grid
 from cobe.sweep.grid_plan import GridCell
 from cobe.sweep.jobs import Job
@@ -260,9 +260,7 @@ def _write_scores(
     path: Path, model: Artifact, tokenised: Artifact, bold: dict[tuple, Artifact], profile: Profile
 ) -> None:
     torch.set_num_threads(1)
-    data = load_tokens(tokenised)
-    clips = data.clips.loc[role_rows(data)]
-    series = {key: load_bold(item) for key, item in bold.items()}
+    clips, series = ridge_data(tokenised, bold)
     levels = check_scan_hours(profile, clips, {key: len(y) for key, y in series.items()})
-    features = gpt_features(model.path, data, profile.protocol)
+    features = gpt_features(model.path, load_tokens(tokenised), profile.protocol)
     score_levels(features, clips, series, levels, profile.protocol).to_parquet(path)

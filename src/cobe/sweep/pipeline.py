@@ -345,14 +345,14 @@ def parcel_bold(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
         raise CobeError(f"parcel series: none of {len(jobs)} runs; first: {reason}")
     found = {run.key: item for run, item in zip(runs, made, strict=True) if item is not None}
     for item in found.values():
-        for note in read_npz(item.path)["notes"]:
+        for note in read_npz(item.path, "notes")["notes"]:
             pipeline.store.announce(str(note))
     return found
 
 
 def load_bold(artifact: Artifact) -> np.ndarray:
     """BOLD of one run: float32 (n_trs, n_parcels)."""
-    return read_npz(artifact.path)["bold"]
+    return read_npz(artifact.path, "bold")["bold"]
 
 
 def video_roles(pipeline: Pipeline, dataset: Dataset) -> pd.DataFrame:

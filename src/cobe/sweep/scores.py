@@ -15,11 +15,10 @@ from cobe.core.config import Cell, Protocol
 from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
 from cobe.encoding.align import clips_to_trs
-from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import load_features, model_features, role_rows
+from cobe.sweep.features import load_features, model_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import sweep_cells, untrained_controls
-from cobe.sweep.pipeline import Pipeline, load_bold, repetition_keys, usable_runs
+from cobe.sweep.pipeline import Pipeline, repetition_keys, usable_runs
 from cobe.sweep.protocols import holdout_of, protocol_options, quiet_edges
 
 RunKey = namedtuple("RunKey", "subject session run")
@@ -126,9 +125,7 @@ def _write_scores(
     bold: dict[tuple, Artifact],
 ) -> None:
     torch.set_num_threads(1)
-    data = load_tokens(tokenised)
-    clips = data.clips.loc[role_rows(data)]
-    series = {key: load_bold(item) for key, item in bold.items()}
+    clips, series = ridge_data(tokenised, bold)
     table = score_features(load_features(source), clips, series, protocol)
     table.assign(cell=name, features=kind).to_parquet(path)
 

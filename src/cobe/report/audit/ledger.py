@@ -6,13 +6,13 @@ our tables alone. Neither is averaged with or corrected by the other.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from cobe.core.bounds import check_bytes
 from cobe.core.config import Profile
+from cobe.core.disk import write_text
 from cobe.core.errors import CobeError
 from cobe.report.audit.claims import CLAIMS, Claim
 from cobe.report.audit.measured import (
@@ -329,13 +329,7 @@ def write_readme_section(path: Path, text: str) -> None:
     ):
         raise CobeError(f"{path}: needs {BEGIN} and, after it, {END}, once each; put them in")
     head, rest = before.split(BEGIN)
-    draft = path.with_name(f".{path.name}.making")
     try:
-        draft.write_text(
-            head + text.rstrip("\n") + rest.split(END)[1], encoding="utf-8", newline="\n"
-        )
-        os.replace(draft, path)
+        write_text(path, head + text.rstrip("\n") + rest.split(END)[1])
     except OSError as error:
         raise CobeError(f"{path}: {error.strerror}; make room or make it writable") from error
-    finally:
-        draft.unlink(missing_ok=True)

@@ -1,0 +1,42 @@
+"""The tests on other versions: `pip install nox`, then `nox` or `nox -s locked-3.12 -- tests/...`.
+
+Each session has an environment of its own; a Python that is not on the machine is skipped. The
+lock file stays as it is: what breaks here is mended, or pinned there with its reason.
+"""
+
+import os
+
+import nox
+
+nox.options.error_on_missing_interpreters = False
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+# the libraries that numbers come from or files go through, and the one that runs notebooks
+MAIN = """
+    accelerate blosc2 dask h5py himalaya joblib matplotlib nibabel nilearn numpy pandas papermill
+    pyarrow safetensors scikit-learn scipy stable-retro transformers vector-quantize-pytorch
+""".split()
+TORCH = "torch==2.13.0"
+
+
+def _test(session: nox.Session) -> None:
+    session.install("--no-deps", "--no-build-isolation", "-e", ".")
+    cores = str(len(os.sched_getaffinity(0)))
+    aside = ("-m", "not notebook", "-n", cores, "--dist", "loadfile")
+    # what compares the environment with the lock file is of no use where they differ on purpose
+    session.run("python", "-m", "pytest", *(session.posargs or aside), env={"OMP_NUM_THREADS": "1"})
+
+
+@nox.session(python=PYTHONS)
+def locked(session: nox.Session) -> None:
+    """Exactly the lock file's versions."""
+    session.install("setuptools", "-r", "requirements.txt")
+    _test(session)
+
+
+@nox.session(python=PYTHONS)
+def newest(session: nox.Session) -> None:
+    """The main libraries at the newest version that there is; torch stays."""
+    session.install("setuptools", "-r", "requirements.txt")
+    session.install("--upgrade", TORCH, *MAIN)
+    session.run("python", "src/cobe/core/environment.py", "requirements.txt", success_codes=[0, 1])
+    _test(session)
