@@ -2,12 +2,15 @@
 
 import ast
 import re
+import runpy
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from importlib.metadata import PackageNotFoundError, version
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -303,7 +306,7 @@ def locked() -> dict[str, str]:
 
 
 def test_every_installed_version_is_the_locked_one():
-    """Skipped where the suite runs in an environment of the user's own."""
+    """So what was tested is what `requirements.txt` installs."""
     wrong = {}
     for name, wanted in locked().items():
         try:
@@ -313,6 +316,19 @@ def test_every_installed_version_is_the_locked_one():
         if found != wanted:
             wrong[name] = f"{found}, not {wanted}"
     assert not wrong
+
+
+def test_the_matrix_of_versions_knows_the_lock_file(monkeypatch):
+    """Its session of newest versions holds torch at the lock's, and leaves out one test of ours."""
+    nox = SimpleNamespace(
+        session=lambda **_: lambda function: function, options=SimpleNamespace(), Session=None
+    )
+    monkeypatch.setitem(sys.modules, "nox", nox)
+    matrix = runpy.run_path(str(PROJECT / "noxfile.py"))
+    assert matrix["TORCH"] == f"torch=={locked()['torch']}"
+    assert set(matrix["MAIN"]) <= locked().keys()
+    assert matrix["OF_THE_LOCK"] in globals()
+    assert {"3.11", "3.12", "3.13"} <= set(matrix["PYTHONS"])
 
 
 def test_every_package_is_locked_once():
