@@ -3,15 +3,11 @@
 import json
 import os
 import re
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import nbformat
-import pandas as pd
-import psutil
 import pytest
 
 from brain_tree import Play, RunPlan, write_tree
@@ -27,7 +23,7 @@ from cobe.driver.plan import DRAWN_BY, chosen_figures, plan
 from cobe.driver.steps import Step
 from cobe.report.manifest import build_manifest, figure_names
 from cobe.report.save import Saved
-from conftest import driver, environment_of
+from conftest import driver
 
 SCRIPTS = notebooks.scripts()
 NAMES = [script.stem for script in SCRIPTS]
@@ -143,18 +139,6 @@ def test_pair_refuses_a_copy_of_an_older_script(tmp_path):
 # the real driver, in a folder of its own
 
 
-def _environment(process) -> str:
-    try:
-        return process.environ().get("COBE_BUILD", "")
-    except psutil.Error:
-        return ""
-
-
-def tables(folder: Path) -> dict[str, pd.DataFrame]:
-    found = sorted((folder / "build/smoke").glob("*.parquet"))
-    return {path.stem: pd.read_parquet(path) for path in found}
-
-
 @pytest.mark.notebook
 def test_smoke_runs_every_notebook_and_makes_every_figure(smoke):
     folder, done = smoke
@@ -231,40 +215,6 @@ def test_every_solution_is_right_on_what_the_default_made(smoke_and_grid):
 def test_notebooks_in_order_make_nothing_out_of_order(smoke):
     _, done = smoke
     assert "not there yet" not in done.stderr
-
-
-@pytest.mark.notebook
-def test_two_fresh_runs_give_identical_tables(smoke, tmp_path):
-    """The second run is interrupted on the way, as a user would, and then goes on."""
-    folder, _ = smoke
-    (tmp_path / "data").mkdir()
-    run = subprocess.Popen(
-        [sys.executable, "-m", "cobe.driver", "--profile", "smoke"],
-        cwd=PROJECT,
-        env=environment_of(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and not list(
-        (tmp_path / "build").glob("smoke/artifacts/gpt/*")
-    ):
-        time.sleep(0.2)
-    os.killpg(run.pid, signal.SIGINT)
-    _, stderr = run.communicate(timeout=60)
-    assert run.returncode == 130, stderr[-3000:]
-    assert "run the same command to go on" in stderr
-    left = [p.cmdline() for p in psutil.process_iter() if str(tmp_path) in _environment(p)]
-    assert not left
-    done = driver("--profile", "smoke", folder=tmp_path)
-    assert done.returncode == 0, done.stderr[-5000:]
-    first, second = tables(folder), tables(tmp_path)
-    # the first folder may hold tables of the steps of their own besides
-    assert {"losses", "scores", "audit_scores"} == set(second) <= set(first)
-    for name in second:
-        pd.testing.assert_frame_equal(first[name], second[name], check_exact=True)
 
 
 @pytest.mark.notebook
