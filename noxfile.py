@@ -19,12 +19,11 @@ TORCH = "torch==2.13.0"
 OF_THE_LOCK = "test_every_installed_version_is_the_locked_one"
 
 
-def _test(session: nox.Session) -> None:
+def _test(session: nox.Session, *options: str) -> None:
     session.install("--no-deps", "--no-build-isolation", "-e", ".")
     cores = str(len(os.sched_getaffinity(0)))
-    aside = ("-m", "not notebook", "-n", cores, "--dist", "loadfile")
-    # what compares the environment with the lock file is of no use where they differ on purpose
-    session.run("python", "-m", "pytest", *(session.posargs or aside), env={"OMP_NUM_THREADS": "1"})
+    asked = session.posargs or ("-m", "not notebook", "-n", cores, "--dist", "loadfile")
+    session.run("python", "-m", "pytest", *options, *asked, env={"OMP_NUM_THREADS": "1"})
 
 
 @nox.session(python=PYTHONS)

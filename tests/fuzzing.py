@@ -5,6 +5,7 @@ how many were read, how many were refused with a `CobeError`, and what else was 
 that dies (a C library that crashes, memory beyond the limit) prints nothing and has a status.
 """
 
+import hashlib
 import io
 import json
 import resource
@@ -357,6 +358,74 @@ def of_sidecar(folder: Path):
         made.path.write_bytes(whole)
 
     return content, mutated, read, "sidecar.json"
+
+
+def of_record(folder: Path):
+    from cobe.core.records import read_record, write_record
+
+    record = {"artifacts": ["/a/b.meta.json"], "products": {"/f/x.pdf": "0" * 64}, "tables": {}}
+    record |= {"made_s": 1.8e9, "seconds": 3.0, "peak_gib": 0.5, "source": "1" * 64}
+    write_record(folder / "whole", record)
+    content = (folder / "whole").read_bytes()
+
+    def change(content, rng):
+        if rng.random() < 0.5:
+            return mutated(content, rng)
+        # a record of odd values whose checksum is right
+        odd = (
+            None,
+            3,
+            -1.0,
+            float("nan"),
+            1e300,
+            "x",
+            [],
+            [3],
+            {},
+            {"a": 3},
+            True,
+            [[]],
+            "x" * 300,
+        )
+        name = ("artifacts", "products", "tables", "made_s", "seconds")[int(rng.integers(5))]
+        changed = record | {name: odd[int(rng.integers(len(odd)))]}
+        seal = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()
+        return json.dumps(changed | {"record_sha256": seal}).encode()
+
+    def read(path):
+        found = read_record(path)
+        sorted(found["artifacts"]), sorted(found["products"].items()), round(found["seconds"])
+        time.gmtime(found["made_s"])
+
+    return content, change, read, "07_audit.json"
+
+
+def of_trace(folder: Path):
+    """Sidecars again, read by whoever follows a result to what it was made from."""
+    from cobe.core.artifacts import Store, sidecar_of
+    from cobe.core.lineage import as_json, as_text
+    from cobe.core.trace import trace
+
+    store = Store(folder / "store", announce=lambda line: None)
+    first = store.make("a/x", params={"seed": 1}, write=lambda path: path.write_text("content"))
+    made = store.make("b", params={}, inputs={"a": first}, write=lambda path: path.write_text("c"))
+    sidecar = sidecar_of(first.path)
+    content = sidecar.read_bytes()
+    odd = (None, 3, "x", "/", "", "../../x", [], [[3]], {}, {"seed": []}, True, "x" * 300)
+
+    def change(content, rng):
+        if rng.random() < 0.5:
+            return mutated(content, rng)
+        meta = json.loads(content)
+        name = sorted(meta)[int(rng.integers(len(meta)))]
+        return json.dumps(meta | {name: odd[int(rng.integers(len(odd)))]}).encode()
+
+    def read(path):
+        path.replace(sidecar)
+        found = trace(made.path, check=True)
+        as_text(found, full=True), json.dumps(as_json(found))
+
+    return content, change, read, "sidecar.json"
 
 
 READERS = {

@@ -15,6 +15,7 @@ import pytest
 
 from cobe.core.artifacts import age_text
 from cobe.core.errors import CobeError
+from cobe.core.paths import data_dir, make_absolute
 from cobe.core.profiles import get_profile
 from cobe.driver.figures import run_steps
 from cobe.driver.steps import Step
@@ -122,7 +123,8 @@ def test_a_clock_that_goes_backwards(tmp_path, monkeypatch, capsys):
     assert float(re.search(r"00_made: (-?\d+) s, peak", capsys.readouterr().out)[1]) >= 0
     for path in tmp_path.rglob("*"):
         os.utime(path, (3e9, 3e9))
-    build_manifest(figures, [Saved("new", ("new.pdf",), "", "00_made.ipynb")])
+    (figures / "new.md").write_text("a caption")
+    build_manifest(figures, [Saved("new", ("new.pdf",), "new.md", "00_made.ipynb")])
     record = step.done()
     assert [Path(name).name for name in record["products"]] == ["new.pdf"]
     # a changed script runs again, takes up the artifact, and its figure is known as written anew
@@ -134,10 +136,117 @@ def test_a_clock_that_goes_backwards(tmp_path, monkeypatch, capsys):
     assert age_text(record["made_s"]) and age_text(3e9)
 
 
-@pytest.mark.parametrize("wrong", ["two", "0", "-1", "1.5", "²"])
+@pytest.mark.parametrize("variable", ["COBE_BUILD", "COBE_FIGURES", "COBE_DATA"])
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ("file", "is a file"),
+        ("file/below", "Not a directory"),
+        ("circle", "symbolic links"),
+        ("n" * 300, "File name too long"),
+        ("~no-such-user/x", "no such user"),
+    ],
+)
+def test_a_place_that_can_be_no_folder_is_refused(variable, place, message, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    (tmp_path / "circle").symlink_to("circle")
+    given = place if place.startswith("~") else str(tmp_path / place)
+    monkeypatch.setenv(variable, given)
+    with pytest.raises(CobeError, match=f"{variable}=.*{message}"):
+        make_absolute()
+    if variable == "COBE_DATA" and place != "file/below":
+        with pytest.raises(CobeError, match="no folder|is a file"):
+            data_dir()
+
+
+def spoil_json(path: Path, **changes) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+RECORD = "work/smoke/07_audit.json"
+EXECUTED = "work/smoke/07_audit.ipynb"
+TABLE = "work/smoke/audit_scores.parquet"
+FILES = "figures/manifest.json"
+DAMAGES = {
+    "record is a list": lambda top: (top / RECORD).write_text("[]"),
+    "record is deep": lambda top: (top / RECORD).write_text("[" * 100_000),
+    "record without products": lambda top: spoil_json(top / RECORD, products=None),
+    "record without artifacts": lambda top: spoil_json(top / RECORD, artifacts=[]),
+    "record of no time": lambda top: spoil_json(top / RECORD, made_s="x"),
+    "record names other files": lambda top: spoil_json(top / RECORD, tables={}),
+    "executed copy cut": lambda top: (top / EXECUTED).write_text("{}"),
+    "executed copy gone": lambda top: (top / EXECUTED).unlink(),
+    "table cut": lambda top: (top / TABLE).write_bytes(b"PAR1"),
+    "table gone": lambda top: (top / TABLE).unlink(),
+    "another sha256 in the manifest": lambda top: (top / FILES).write_text(
+        (top / FILES).read_text().replace('"sha256": "', '"sha256": "f')
+    ),
+    "no caption in the manifest": lambda top: (top / FILES).write_text(
+        (top / FILES).read_text().replace('"new.md"', '""')
+    ),
+    "figure gone": lambda top: (top / "figures/new.pdf").unlink(),
+}
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory):
+    """A step that writes an artifact, a table beside it and a figure; tests damage copies."""
+    top = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COBE_BUILD", str(top / "build"))
+        step = audit_in(top)
+        record = step.run(False)
+    assert [Path(name).name for name in record["products"]] == ["new.md", "new.pdf"]
+    assert [Path(name).name for name in record["tables"]] == ["07_audit.ipynb", Path(TABLE).name]
+    return top
+
+
+def audit_in(top: Path) -> Step:
+    (top / "figures").mkdir(exist_ok=True)
+    step = step_in(top / "work")
+    script = step.script.rename(step.script.with_name("07_audit.py"))
+    script.write_text(
+        script.read_text()
+        + """
+from cobe.report.manifest import build_manifest
+from cobe.report.save import Saved
+(Path(folder) / "smoke/audit_scores.parquet").write_text("a table")
+figures = Path(folder).parent / "figures"
+for name in ("new.pdf", "new.md"):
+    (figures / name).write_text(name)
+build_manifest(figures, [Saved("new", ("new.pdf",), "new.md", "07_audit.ipynb")])
+"""
+    )
+    return replace(step, script=script, products=top / "figures")
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=list(DAMAGES))
+def test_what_a_step_wrote_past_the_store_is_watched_too(damage, audited):
+    """The folder stays where it is: paths are on record."""
+    saved = {path: path.read_bytes() for path in audited.rglob("*") if path.is_file()}
+    step = audit_in(audited)
+    assert step.done()
+    damage(audited)
+    assert step.done() is None
+    for path, content in saved.items():
+        path.write_bytes(content)
+    assert step.done()
+
+
+def test_a_reader_of_tables_runs_again_when_they_change(tmp_path, monkeypatch):
+    monkeypatch.setenv("COBE_BUILD", str(tmp_path / "build"))
+    table = tmp_path / "scores.parquet"
+    step = replace(step_in(tmp_path / "work"), reads=(table,))
+    step.run(False)
+    assert step.done()
+    table.write_text("made meanwhile")
+    assert step.done() is None
+
+
+@pytest.mark.parametrize("wrong", ["two", "0", "-1", "1.5", "²", "9" * 20, "9" * 5000])
 def test_a_wrong_number_of_workers_is_refused_before_any_step(wrong, monkeypatch):
     monkeypatch.setenv("COBE_WORKERS", wrong)
-    with pytest.raises(CobeError, match="COBE_WORKERS: .* no whole number of 1 or more"):
+    with pytest.raises(CobeError, match="COBE_WORKERS: .* no whole number from 1 to 9999"):
         run_steps([])
 
 

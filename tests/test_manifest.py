@@ -55,7 +55,7 @@ def test_a_whole_folder_passes_and_lists_everything(folder):
     }
     assert rows["fig1_data_size.pdf"]["caption"] == "fig1_data_size.md"
     assert rows["fig1_data_size.pdf"]["made_by"] == "05_paper_figures"
-    assert set(os.listdir(folder)) == {*rows, MANIFEST}  # no draft is left
+    assert set(os.listdir(folder)) - {".locks"} == {*rows, MANIFEST}  # no draft is left
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):
@@ -129,7 +129,34 @@ def test_two_notebooks_that_add_to_one_manifest_at_once_lose_nothing(tmp_path):
         process.join(60)
         assert process.exitcode == 0
     assert len(read_manifest(tmp_path)) == 80
-    assert not list(tmp_path.glob(".*"))
+    assert not list(tmp_path.glob(".making-*"))
+
+
+@pytest.mark.parametrize("field", ["name", "file", "sha256", "caption", "made_by"])
+@pytest.mark.parametrize("odd", [3, None, ["x"]], ids=str)
+def test_rows_of_other_types_are_refused(folder, field, odd):
+    path = folder / MANIFEST
+    rows = json.loads(path.read_text())["files"]
+    path.write_text(json.dumps({"files": [rows[0] | {field: odd}, *rows[1:]]}))
+    with pytest.raises(CobeError, match="not a manifest"):
+        read_manifest(folder)
+
+
+def test_what_is_wrong_comes_with_the_command_of_its_notebook(folder):
+    (folder / "fig_scaling_loss.pdf").write_text("x")
+    made_by = "notebooks/06_compute_optimal.ipynb"
+    entry = Saved("fig_scaling_loss", ("fig_scaling_loss.pdf",), "", made_by)
+    build_manifest(folder, [entry], keep=True)
+    (folder / "fig_scaling_loss.pdf").unlink()
+    with pytest.raises(CobeError, match="run ./run_all.sh --profile smoke --only scaling again"):
+        check_manifest(folder, ["fig1_data_size"], "smoke")
+
+
+def test_a_file_has_one_row(tmp_path):
+    (tmp_path / "x.csv").write_text("1")
+    for name in "ab":
+        build_manifest(tmp_path, [Saved(name, ("x.csv",), "", "a test")], keep=True)
+    assert [row["name"] for row in read_manifest(tmp_path)] == ["b"]
 
 
 def test_entries_are_checked(folder):
@@ -163,7 +190,7 @@ def test_a_failure_while_drawing_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(broken, "savefig", full)
-    with pytest.raises(CobeError, match="No space left"):
+    with pytest.raises(CobeError, match="fig.pdf: the disk is full"):
         save_figure(broken, "fig", tmp_path, "caption")
     assert (tmp_path / "fig.pdf").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["fig.md", "fig.pdf", "fig.png"]

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from importlib.metadata import PackageNotFoundError, version
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import psutil
 import pytest
@@ -329,6 +330,15 @@ def test_the_matrix_of_versions_knows_the_lock_file(monkeypatch):
     assert set(matrix["MAIN"]) <= locked().keys()
     assert matrix["OF_THE_LOCK"] in globals()
     assert {"3.11", "3.12", "3.13"} <= set(matrix["PYTHONS"])
+    for name, left_out in (("locked", False), ("newest", True)):
+        session = MagicMock(posargs=[])
+        matrix[name](session)
+        installed = {word for call in session.install.call_args_list for word in call.args}
+        assert {"requirements.txt", "-e"} <= installed
+        assert ("numpy" in installed and matrix["TORCH"] in installed) == left_out
+        ran = session.run.call_args_list[-1].args
+        assert ran[:3] == ("python", "-m", "pytest") and "not notebook" in ran
+        assert ("--deselect" in ran) == left_out
 
 
 def test_every_package_is_locked_once():

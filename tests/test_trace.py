@@ -11,8 +11,8 @@ import pytest
 from cobe.core.artifacts import SIDECAR, Store, external, file_sha256, sidecar_of
 from cobe.core.errors import CobeError
 from cobe.core.lineage import as_json, as_text
+from cobe.core.records import read_manifest, read_record, write_record
 from cobe.core.trace import main, trace
-from cobe.report.manifest import read_manifest
 
 
 def text(content):
@@ -57,7 +57,8 @@ def run(tmp_path):
         "products": {str(figure): row["sha256"]},
         "made_s": 1.8e9,
     }
-    (tmp_path / "build/smoke/05_paper_figures.json").write_text(json.dumps(record))
+    record |= {"tables": {}, "seconds": 1.0, "peak_gib": 0.1}
+    write_record(tmp_path / "build/smoke/05_paper_figures.json", record)
     return figure, tmp_path / "build", models
 
 
@@ -141,20 +142,52 @@ def test_what_changed_below_is_said(run, tmp_path):
     assert "gpt: was made from another version of t" in as_text(trace(figure, build))
 
 
+RECORD = "smoke/05_paper_figures.json"
+AGAIN = "./run_all.sh --profile smoke"
+
+
+def rewrite(path, **changes):
+    record = read_record(path)
+    write_record(path, record | changes)
+
+
 @pytest.mark.parametrize(
     "spoil, message",
     [
         (lambda f, b: f.unlink(), "no such file"),
-        (lambda f, b: f.write_text("touched up"), "changed since it was drawn.*--only fig1"),
-        (lambda f, b: (f.parent / "manifest.json").unlink(), r"make the figures first \(./run_all"),
-        (lambda f, b: (f.parent / "manifest.json").write_text("{"), "not in manifest.json"),
-        (lambda f, b: (b / "smoke/05_paper_figures.json").unlink(), "no record.*--only fig1"),
-        (lambda f, b: (b / "smoke/05_paper_figures.json").write_text("[]"), "json is damaged"),
         (
-            lambda f, b: (b / "smoke/05_paper_figures.json").write_text(
-                json.dumps({"artifacts": [], "products": {str(f): "0"}, "made_s": 0})
-            ),
+            lambda f, b: f.write_text("touched up"),
+            f"changed since it was drawn.*{AGAIN}$",
+        ),
+        (lambda f, b: (f.parent / "manifest.json").unlink(), r"make the figures first \(./run_all"),
+        (lambda f, b: (f.parent / "manifest.json").write_text("{"), "not a manifest"),
+        (
+            lambda f, b: (f.parent / "manifest.json").write_text('{"files": []}'),
+            f"not in manifest.json beside it; make it by {AGAIN}",
+        ),
+        (
+            lambda f, b: (b / RECORD).unlink(),
+            f"no record.*{AGAIN}$",
+        ),
+        (
+            lambda f, b: (b / RECORD).write_text("[]"),
+            "damaged record of a step",
+        ),
+        (
+            lambda f, b: rewrite(b / RECORD, products={str(f): "0"}),
             "json is of another run",
+        ),
+        (
+            lambda f, b: rewrite(b / RECORD, artifacts=[]),
+            "names no artifact",
+        ),
+        (
+            lambda f, b: rewrite(b / RECORD, artifacts=["/dev/zero"]),
+            "/dev/zero: missing or damaged",
+        ),
+        (
+            lambda f, b: rewrite(b / RECORD, artifacts=["x" * 5000]),
+            "xxx...: the name is too long",
         ),
         (lambda f, b: shutil.rmtree(b / "smoke/artifacts"), "meta.json: missing or damaged"),
     ],
@@ -166,6 +199,64 @@ def test_what_cannot_be_traced_says_why(spoil, message, run, capsys):
         trace(figure, build)
     assert main(["trace", str(figure), "--build", str(build)]) == 1
     assert capsys.readouterr().err.startswith("cobe: ")
+
+
+ODD_INPUTS = [
+    3,
+    {"name": "x"},
+    {"key": 3},
+    {"name": 3},
+    {"path": 3},
+    {"path": "/"},
+    {"path": ""},
+    {"sha256": None},
+]
+ODD_FIELDS = [
+    {"packages": ["numpy"]},
+    {"git": "abc"},
+    {"git": {"commit": 3}},
+    {"python": []},
+    {"device": {"a": 1}},
+    {"params": {"seed": {"a": 1}}},
+    {"params": {"seed": [[1], "x", 2]}},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_INPUTS, ids=str)
+def test_an_input_that_is_none_is_refused(odd, run):
+    figure, build, models = run
+    sidecar = sidecar_of(models[0].path)
+    meta = json.loads(sidecar.read_text())
+    given = meta["inputs"]["t"] | odd if isinstance(odd, dict) and len(odd) == 1 else odd
+    if odd == {"name": "x"}:
+        given = odd  # and nothing else
+    sidecar.write_text(json.dumps(meta | {"inputs": {"t": given}}))
+    with pytest.raises(CobeError, match="missing or damaged"):
+        trace(figure, build)
+
+
+@pytest.mark.parametrize("odd", ODD_FIELDS, ids=str)
+def test_odd_words_about_a_machine_are_shown_as_they_are(odd, run):
+    figure, build, models = run
+    sidecar = sidecar_of(models[0].path)
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | odd))
+    found = trace(figure, build)
+    assert "gpt: 2 artifacts" in as_text(found) and json.dumps(as_json(found))
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "x" * 5000, "a/b/c"])
+def test_an_input_that_leads_elsewhere_ends_in_words(path, run):
+    figure, build, models = run
+    sidecar = sidecar_of(models[0].path)
+    meta = json.loads(sidecar.read_text())
+    meta["inputs"]["t"] |= {"path": path, "external": True, "name": "/etc/x"}
+    sidecar.write_text(json.dumps(meta))
+    try:
+        found = trace(figure, build, check=True)
+    except CobeError as error:
+        assert "name is too long" in str(error)
+    else:
+        assert any("is " in problem for node in found.nodes for problem in node.problems)
 
 
 def test_a_changed_artifact_is_refused(run):
@@ -195,7 +286,7 @@ def test_what_is_neither_figure_nor_artifact(file, run, tmp_path, monkeypatch, c
 
 @pytest.mark.notebook
 def test_every_figure_table_and_kind_of_artifact_of_a_real_run(smoke):
-    """From each to the key logs that the simulation wrote, with every checksum computed again."""
+    """From each to the key logs that the simulation wrote."""
     folder, _ = smoke
     figures, build = folder / "figures/smoke", folder / "build"
     files = [figures / row["file"] for row in read_manifest(figures)]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
+from cobe.core.bounds import check_bytes
 from cobe.core.disk import (
     content_sha256,
     disk_trouble,
@@ -27,9 +28,11 @@ from cobe.core.disk import (
     settle,
     settle_one,
 )
+from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
 from cobe.core.machine import device, environment
 from cobe.core.origin import before_making
+from cobe.core.records import MAX_BYTES, is_time
 
 __all__ = [
     "SIDECAR",
@@ -358,15 +361,24 @@ def read_sidecar(sidecar: Path) -> dict:
         It is none: name, key, checksum, time and inputs are always there.
     """
     try:
+        check_bytes(sidecar, MAX_BYTES)
         meta = json.loads(sidecar.read_text())
+    except CobeError as error:
+        raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError(f"{sidecar}: nested too deep") from None
-    fields = {"name": str, "key": str, "sha256": str, "created_s": (int, float), "inputs": dict}
-    if not isinstance(meta, dict) or not all(
-        isinstance(meta.get(name), kind) for name, kind in fields.items()
-    ):
+    texts = dict.fromkeys(("name", "key", "sha256"), str)
+    if not (_has(meta, texts | {"inputs": dict}) and is_time(meta.get("created_s"))):
         raise ValueError(f"{sidecar}: no sidecar")
+    for item in meta["inputs"].values():
+        place = item.get("path", "older") if _has(item, texts) else None
+        if not isinstance(place, str) or not Path(place).name:
+            raise ValueError(f"{sidecar}: an input that is none")
     return meta
+
+
+def _has(found, fields: dict[str, type]) -> bool:
+    return isinstance(found, dict) and all(isinstance(found.get(k), v) for k, v in fields.items())
 
 
 if __name__ == "__main__":

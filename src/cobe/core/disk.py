@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -22,6 +23,10 @@ _REMEDIES = {
     errno.EPERM: "permission denied; make the folder writable or choose another one",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EIO: "the disk reports an error; copy what is readable and choose another disk",
+    errno.ENOTDIR: "a part of this path is a file; choose another folder, or move that file away",
+    errno.EISDIR: "a folder is where a file should be; move it away",
+    errno.ELOOP: "links that lead in a circle; correct them, or choose another folder",
+    errno.ENAMETOOLONG: "the name is too long for this file system; choose a shorter folder",
     errno.ENOLCK: "the file system has no locks; choose a folder on one that has",
 }
 
@@ -40,7 +45,8 @@ def readable_os_errors(path: Path):
         yield
     except OSError as error:
         if error.errno in _REMEDIES:
-            where = error.filename or path
+            where = str(error.filename2 or error.filename or path)
+            where = where if len(where) < 1000 else f"{where[:100]}..."
             raise DiskError(f"{where}: {_REMEDIES[error.errno]}") from error
         raise
 
@@ -119,9 +125,11 @@ def settle_one(path: Path) -> None:
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write(draft)`` write beside the place, then rename: a file is always whole."""
-    draft = path.with_name(f".making-{path.name}-{os.getpid()}")
+    # not the process's number: machines that share a folder may share that
+    draft = path.with_name(f".making-{path.name}-{secrets.token_hex(4)}")
     try:
         write(draft)
+        settle_one(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
@@ -130,17 +138,6 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text as `write_whole` does, in UTF-8 with plain line ends."""
     write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
-
-
-@contextmanager
-def folder_to_itself(folder: Path):
-    """One writer at a time for what several processes change in turn; nothing is left behind."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def remove(path: Path) -> None:

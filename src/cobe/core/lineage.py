@@ -40,12 +40,12 @@ def as_text(found: Trace, full: bool = False) -> str:
     lines.append(f"{len(made)} artifacts, {len(found.nodes) - len(made)} other files")
     commits = Counter(_commit(node) for node in made)
     lines.append("commits: " + _counted(commits))
-    lines.append("python: " + _counted(Counter(node.meta.get("python") for node in made)))
-    lines.append("devices: " + _counted(Counter(node.meta.get("device") for node in made)))
+    lines.append("python: " + _counted(Counter(str(node.meta.get("python")) for node in made)))
+    lines.append("devices: " + _counted(Counter(str(node.meta.get("device")) for node in made)))
     versions: dict[str, Counter] = {}
     for node in made:
-        for name, version in node.meta.get("packages", {}).items():
-            versions.setdefault(name, Counter())[version] += 1
+        for name, version in _dict(node, "packages").items():
+            versions.setdefault(name, Counter())[str(version)] += 1
     for name, counts in sorted(versions.items()):
         lines.append(f"  {name} {_counted(counts)}")
     lines.append("seeds: " + (", ".join(map(str, sorted({s for n in made for s in n.seeds})))))
@@ -61,9 +61,14 @@ def _counted(counts: Counter) -> str:
 
 
 def _commit(node: Node) -> str:
-    git = node.meta.get("git") or {}
+    git = _dict(node, "git")
     dirty = " + uncommitted changes" if git.get("dirty") else ""
-    return f"{(git.get('commit') or 'unknown')[:12]}{dirty}"
+    return f"{str(git.get('commit') or 'unknown')[:12]}{dirty}"
+
+
+def _dict(node: Node, name: str) -> dict:
+    found = node.meta.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _kinds(roots: list[Node], full: bool) -> list[str]:

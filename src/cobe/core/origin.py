@@ -89,6 +89,15 @@ TABLES = {
     "table_parcels.csv": _EXPLORE,
 }
 
+
+def command_of(made_by: str, profile: str) -> str:
+    """The command that runs a notebook again, such as "notebooks/07_audit.ipynb"."""
+    stem = Path(made_by).stem
+    known = {origin.notebook: origin for origin in (*TABLES.values(), *ARTIFACTS.values())}
+    profile = profile if profile in PROFILES else "quick"
+    return known.get(stem, _DATA).command(profile)
+
+
 _saved_only: ContextVar[bool] = ContextVar("saved_only", default=False)
 
 

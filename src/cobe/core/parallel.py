@@ -23,8 +23,10 @@ def n_workers(limit: int | None = None) -> int:
         `COBE_WORKERS` is no whole number, or less than one.
     """
     wanted = os.environ.get("COBE_WORKERS")
-    if wanted and not (wanted.isdecimal() and int(wanted)):
-        raise CobeError(f"COBE_WORKERS: {wanted!r} is no whole number of 1 or more; correct it")
+    if wanted and not (wanted.isdecimal() and len(wanted) < 5 and int(wanted)):
+        raise CobeError(
+            f"COBE_WORKERS: {wanted[:40]!r} is no whole number from 1 to 9999; correct it"
+        )
     available = int(wanted) if wanted else len(os.sched_getaffinity(0))
     return max(1, min(available, limit) if limit else available)
 

@@ -14,6 +14,7 @@ trace of a figure is that of the notebook that drew it, and says so.
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 import os
 import sys
@@ -22,11 +23,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cobe.core.artifacts import SIDECAR, content_sha256, file_sha256, read_sidecar, sidecar_of
+from cobe.core.artifacts import (
+    SIDECAR,
+    content_sha256,
+    file_sha256,
+    read_sidecar,
+    readable_os_errors,
+    sidecar_of,
+)
 from cobe.core.errors import CobeError
+from cobe.core.origin import command_of
 from cobe.core.paths import PROJECT
-
-MANIFEST = "manifest.json"
+from cobe.core.records import MANIFEST, read_manifest, read_record
 
 
 @dataclass(eq=False)
@@ -110,7 +118,11 @@ def trace(file: Path, build: Path | None = None, check: bool = False) -> Trace:
     CobeError
         The file is neither, has changed since it was written, or no record tells what drew it.
     """
-    file = Path(file)
+    with readable_os_errors(Path(file)):
+        return _trace(Path(file), build, check)
+
+
+def _trace(file: Path, build: Path | None, check: bool) -> Trace:
     if not file.exists():
         raise CobeError(f"{file}: no such file; give a figure, a table or an artifact")
     walk = _Walk(check)
@@ -126,6 +138,11 @@ def trace(file: Path, build: Path | None = None, check: bool = False) -> Trace:
     build = Path(build or os.environ.get("COBE_BUILD") or PROJECT / "build")
     record_path, record = _record(file, row, build)
     sidecars = [_moved(Path(path), record_path) for path in record["artifacts"]]
+    if not sidecars:
+        raise CobeError(
+            f"{record_path}: names no artifact, so what {file.name} came from cannot be told; draw "
+            f"it again by {command_of(row['made_by'], file.absolute().parent.name)}"
+        )
     read = [walk.artifact(path) for path in sidecars]
     below = {item for node in walk.nodes() for item in node.inputs.values()}
     roots = [node for node in dict.fromkeys(read) if node not in below]
@@ -140,25 +157,23 @@ def trace(file: Path, build: Path | None = None, check: bool = False) -> Trace:
 
 def _manifest_row(file: Path) -> dict:
     path = file.with_name(MANIFEST)
-    command = f"./run_all.sh --only {file.stem}"
-    try:
-        rows = json.loads(path.read_text())["files"]
-        (row,) = [row for row in rows if row["file"] == file.name]
-        row = {name: str(row[name]) for name in ("sha256", "made_by")}
-    except FileNotFoundError:
+    profile = file.absolute().parent.name
+    if not path.is_file():
         raise CobeError(
             f"{file}: no artifact, and {path} is not there, which would say what drew it; give a "
             "figure, or make the figures first (./run_all.sh)"
-        ) from None
-    except (ValueError, KeyError, TypeError):
+        )
+    rows = [row for row in read_manifest(path.parent) if row["file"] == file.name]
+    if not rows:
         raise CobeError(
-            f"{file}: not in {path.name} beside it; make it by {command}, or give a file that is"
-        ) from None
-    found = file_sha256(file)
+            f"{file}: not in {path.name} beside it; make it by {command_of('', profile)}, or give "
+            "a file that is"
+        )
+    row, found = rows[0], file_sha256(file)
     if found != row["sha256"]:
         raise CobeError(
             f"{file}: changed since it was drawn (sha256 {found[:12]}, {row['sha256'][:12]} in "
-            f"{path.name}); draw it again by {command}"
+            f"{path.name}); draw it again by {command_of(row['made_by'], profile)}"
         )
     return row
 
@@ -166,23 +181,22 @@ def _manifest_row(file: Path) -> dict:
 def _record(file: Path, row: dict, build: Path) -> tuple[Path, dict]:
     """The record of the step that made exactly this file."""
     stem = Path(row["made_by"]).stem
-    command = f"./run_all.sh --only {file.stem}"
     others = []
-    for path in sorted(build.glob(f"*/{stem}.json")):
+    for path in sorted(build.glob(f"*/{glob.escape(stem)}.json")):
         try:
-            record = json.loads(path.read_text())
-            drawn = {Path(name).name: sha256 for name, sha256 in record["products"].items()}
-            record = {name: record[name] for name in ("artifacts", "made_s")}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            others.append(f"{path} is damaged")
+            record = read_record(path)
+        except CobeError as error:
+            others.append(str(error))
             continue
+        drawn = {Path(name).name: sha256 for name, sha256 in record["products"].items()}
         if drawn.get(file.name) == row["sha256"]:
             return path, record
         others.append(f"{path} is of another run")
     raise CobeError(
         f"{build}: no record of {stem} says that it drew this {file.name}"
         f"{' (' + '; '.join(others) + ')' if others else ''}; give the folder of the run by "
-        f"--build or COBE_BUILD, or draw it again by {command}"
+        "--build or COBE_BUILD, or draw it again by "
+        f"{command_of(row['made_by'], file.absolute().parent.name)}"
     )
 
 
@@ -237,7 +251,7 @@ class _Walk:
             node.problems.append("is gone; its record is kept")
         elif self.check and content_sha256(path) != node.sha256:
             node.problems.append("does not match its checksum")
-        root = sidecar.parents[node.name.count("/")]
+        root = sidecar.parents[min(node.name.count("/"), len(sidecar.parents) - 1)]
         for label, item in meta["inputs"].items():
             child = node.inputs[label] = self._input(item, path, root)
             if child.sha256 != item["sha256"]:
@@ -249,7 +263,8 @@ class _Walk:
         if not item.get("external") and item["key"] != item["sha256"]:
             names = [sidecar_of(place)] if place else []
             # older sidecars do not say where an input is: its name and key do
-            names += sorted(root.glob(f"{item['name']}-{item['key'][:12]}*{SIDECAR}"))
+            known = glob.escape(f"{item['name'].lstrip('/')}-{item['key'][:12]}")
+            names += sorted(root.glob(f"{known}*{SIDECAR}"))
             there = [sidecar for sidecar in names if sidecar.is_file()]
             if there:
                 return self.artifact(there[0])
@@ -262,8 +277,8 @@ class _Walk:
                 node.problems.append("an artifact that is no longer there")
             elif place is None:
                 node.problems.append("where it lies was not recorded (an older sidecar)")
-            elif not place.exists():
-                node.problems.append("is gone")
+            elif not (place.is_file() or place.is_dir()):
+                node.problems.append("is no file" if place.exists() else "is gone")
             elif self.check and content_sha256(place) != node.sha256:
                 node.problems.append("changed since")
             self._made_in(node)
@@ -281,7 +296,8 @@ def _seeds(params) -> Iterable[int]:
     if isinstance(params, dict):
         for name, value in params.items():
             if name in ("seed", "seeds"):
-                yield from value if isinstance(value, list) else [value]
+                values = value if isinstance(value, list) else [value]
+                yield from (seed for seed in values if isinstance(seed, int))
             else:
                 yield from _seeds(value)
     elif isinstance(params, list):

@@ -141,9 +141,9 @@ def main(arguments: list[str]) -> int:
     # a shell starts background jobs with interrupts ignored, and Python would leave it at that
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    make_absolute()
     named = arguments[:1] if arguments and not arguments[0].startswith("-") else []
     try:
+        make_absolute()
         if named and named[0] not in COMMANDS:
             raise CobeError(f"{named[0]!r}: no such command; choose from {', '.join(COMMANDS)}")
         command = COMMANDS[named[0] if named else "figures"]

@@ -10,6 +10,7 @@ import nbformat
 from cobe.core.artifacts import readable_os_errors
 from cobe.core.config import Profile
 from cobe.core.errors import CobeError
+from cobe.core.origin import TABLES
 from cobe.core.paths import build_dir
 from cobe.core.profiles import PROFILES, get_profile
 from cobe.course.versions import FOLDER, read_versions, sources
@@ -53,6 +54,7 @@ def exercise_steps(profile: Profile) -> list[Step]:
                 profile=profile,
                 read=solution_of,
                 rooms=(*ROOMS, "cobe.course"),
+                reads=tuple(build_dir(profile.name) / n for n in TABLES if n.endswith(".parquet")),
             )
         )
     return steps

@@ -39,7 +39,7 @@ def _run(options: argparse.Namespace) -> None:
     started_s = time.monotonic()
     rows = run_steps(steps)
     folder = figures_dir(profile.name)
-    check_manifest(folder, figures)
+    check_manifest(folder, figures, profile.name)
     _print_summary(rows, folder, figures, time.monotonic() - started_s)
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ from papermill.exceptions import PapermillExecutionError
 
 from cobe.core.artifacts import TOUCHED_LOG, content_sha256, is_intact, plain
 from cobe.core.config import Profile
-from cobe.core.disk import lock, write_text
+from cobe.core.disk import lock
 from cobe.core.errors import CobeError
 from cobe.core.fingerprint import fingerprint
-from cobe.core.origin import NOTEBOOK
+from cobe.core.origin import NOTEBOOK, TABLES
 from cobe.core.paths import PROJECT, data_dir
+from cobe.core.records import MANIFEST, read_manifest, read_record, write_record
 from cobe.course.scripts import read_script
 from cobe.driver.kernel import kernel_environment, own_settings
-from cobe.report.manifest import MANIFEST, read_manifest
 
 # modules that a notebook may use: a change in any of them means that it must run again
 ROOMS = tuple(
@@ -55,6 +55,8 @@ class Step:
         The notebook of a script.
     rooms : tuple of str
         Packages whose code it may use.
+    reads : tuple of Path
+        Tables of other notebooks that it reads past the store.
     """
 
     script: Path
@@ -64,6 +66,7 @@ class Step:
     profile: Profile | None = None
     read: Callable[[Path], nbformat.NotebookNode] = read_script
     rooms: tuple[str, ...] = ROOMS
+    reads: tuple[Path, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,6 +91,7 @@ class Step:
             "data": str(data_dir(self.parameters.get("data", ""))),
             "packages": content_sha256(PROJECT / "requirements.txt"),
             "code": hashlib.sha256(json.dumps(modules).encode()).hexdigest(),
+            "reads": _checksums(self.reads),
         }
 
     def done(self) -> dict | None:
@@ -99,30 +103,29 @@ class Step:
         if self.profile is not None and self.profile.plan is None:
             return None
         try:
-            record = json.loads(self._record.read_text())
-        except (OSError, ValueError):
+            record = read_record(self._record)
+        except CobeError:
             return None
         wanted = self._wanted()
         if {key: record.get(key) for key in wanted} != wanted:
             return None
-        if not self.executed.is_file():
-            return None
         if not all(is_intact(Path(sidecar)) for sidecar in record["artifacts"]):
             return None
-        for path, sha256 in record["products"].items():
-            if not Path(path).is_file() or content_sha256(Path(path)) != sha256:
-                return None
+        made = record["products"] | record["tables"]
+        if _checksums(map(Path, made)) != made:
+            return None
         return record if self._listed(record["products"]) else None
 
     def _listed(self, products: dict) -> bool:
-        """Whether the manifest, which several steps write to, names all that this one made."""
+        """Whether the manifest, which several steps write to, has all that this one made."""
         if self.products is None:
             return True
         try:
-            listed = {row["file"] for row in read_manifest(self.products)}
+            listed = {row["file"]: row for row in read_manifest(self.products)}
         except CobeError:
             return False
-        return {Path(path).name for path in products} <= listed
+        rows = [(listed.get(Path(path).name, {}), sha256) for path, sha256 in products.items()]
+        return all(row.get("sha256") == sha256 and row["caption"] for row, sha256 in rows)
 
     def alone(self) -> AbstractContextManager:
         """Inside it, no other process executes this notebook into the same folder."""
@@ -150,7 +153,7 @@ class Step:
         touched.unlink(missing_ok=True)
         self._record.unlink(missing_ok=True)
         nbformat.write(self.read(self.script), self.executed)
-        started_s, before = time.monotonic(), self._products()
+        started_s, before = time.monotonic(), self._written()
         saved = dict(os.environ)
         os.environ |= {TOUCHED_LOG: str(touched), "COBE_PROGRESS": str(int(show_progress))}
         os.environ |= {NOTEBOOK: self.name} | kernel_environment() | own_settings()
@@ -168,25 +171,24 @@ class Step:
             "peak_gib": round(watch.peak_bytes / 2**30, 2),
             "made_s": time.time(),
             "artifacts": artifacts,
-            "products": self._new_products(before),
         }
-        write_text(self._record, json.dumps(record, indent=1) + "\n")
+        new = [path for path, mark in self._written().items() if mark != before.get(path)]
+        record["products"] = _checksums(path for path in new if path.parent != self.build)
+        record["tables"] = _checksums(path for path in new if path.parent == self.build)
+        write_record(self._record, record)
         return record
 
-    def _products(self) -> dict[Path, tuple[int, int]]:
-        """Files in the folder of products, and what changes when one is written again.
+    def _written(self) -> dict[Path, tuple[int, int]]:
+        """What it may have written past the store, and what changes when that is written again.
 
         Not the time alone: the clock may go backwards.
         """
-        if self.products is None or not self.products.is_dir():
-            return {}
-        ours = (p for p in self.products.iterdir() if not p.name.startswith("."))
-        files = [p for p in ours if p.is_file() and p.name != MANIFEST]
-        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in sorted(files)}
-
-    def _new_products(self, before: dict[Path, tuple[int, int]]) -> dict[str, str]:
-        now = self._products()
-        return {str(path): content_sha256(path) for path in now if now[path] != before.get(path)}
+        mine = [name for name, origin in TABLES.items() if origin.notebook == self.name]
+        files = [self.executed, *(self.build / name for name in mine if name.endswith(".parquet"))]
+        if self.products is not None and self.products.is_dir():
+            files += [p for p in sorted(self.products.iterdir()) if not p.name.startswith(".")]
+        files = [path for path in files if path.is_file() and path.name != MANIFEST]
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
     def _execute(self) -> None:
         try:
@@ -213,6 +215,11 @@ class Step:
                 f"notebook {self.name} stopped: {error}; the kernel was killed, perhaps for want "
                 f"of memory; executed copy: {self.executed}"
             ) from error
+
+
+def _checksums(paths: Iterable[Path]) -> dict[str, str]:
+    """Of files; "" for what is not there."""
+    return {str(path): content_sha256(path) if path.is_file() else "" for path in paths}
 
 
 def _in_thread(function) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from pathlib import Path
 
 from cobe.core.artifacts import file_sha256
-from cobe.core.bounds import check_bytes
 from cobe.core.config import Profile
-from cobe.core.disk import folder_to_itself, write_text
+from cobe.core.disk import lock, readable_os_errors, write_text
 from cobe.core.errors import CobeError
+from cobe.core.origin import command_of
+from cobe.core.records import MANIFEST, read_manifest
 
-MANIFEST = "manifest.json"
-MAX_BYTES = 16 * 2**20
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 FIGURE_AXES = {
     "fig1_data_size": "data_size",
     "fig2_hidden_dim": "hidden_dim",
@@ -110,43 +107,19 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
                 }
             )
     path = folder / MANIFEST
-    with folder_to_itself(folder):  # two notebooks may add theirs at once
+    files = {row["file"] for row in rows}
+    # two notebooks may add theirs at once
+    with readable_os_errors(path), lock(folder / ".locks" / "manifest", lambda: None):
         if keep:
             with suppress(CobeError):  # a damaged one has nothing to keep
-                rows += [row for row in read_manifest(folder) if row["name"] not in names]
+                others = [row for row in read_manifest(folder) if row["name"] not in names]
+                rows += [row for row in others if row["file"] not in files]
         rows.sort(key=lambda row: (row["name"], row["file"]))
         write_text(path, json.dumps({"files": rows}, indent=1) + "\n")
     return path
 
 
-def read_manifest(folder: Path) -> list[dict]:
-    """The rows of a manifest: name, file, sha256, bytes, caption, made_by.
-
-    Raises
-    ------
-    CobeError
-        There is none, or it is not one.
-    """
-    path = Path(folder) / MANIFEST
-    check_bytes(path, MAX_BYTES)
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["files"]
-        wanted = {"name", "file", "sha256", "bytes", "caption", "made_by"}
-        if not all(isinstance(row, dict) and wanted <= row.keys() for row in rows):
-            raise ValueError("rows lack fields")
-        # files lie beside their manifest: a name with a path in it is none of ours
-        if not all(isinstance(row["file"], str) and _NAME.fullmatch(row["file"]) for row in rows):
-            raise ValueError("a file name that is none")
-    except FileNotFoundError:
-        raise CobeError(f"{path}: not there; make the figures first (./run_all.sh)") from None
-    except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-        raise CobeError(
-            f"{path}: not a manifest ({type(error).__name__}); delete it and make the figures again"
-        ) from None
-    return rows
-
-
-def check_manifest(folder: Path, expected) -> None:
+def check_manifest(folder: Path, expected, profile: str = "quick") -> None:
     """Check that every expected figure is there, whole and unchanged.
 
     Parameters
@@ -156,6 +129,8 @@ def check_manifest(folder: Path, expected) -> None:
     expected : iterable of str
         Names; each needs at least one file and a caption. All other files of the manifest are
         checked too.
+    profile : str
+        Whose figures they are, for the command that makes them again.
 
     Raises
     ------
@@ -164,13 +139,12 @@ def check_manifest(folder: Path, expected) -> None:
     """
     folder = Path(folder)
     rows = read_manifest(folder)
-    problems = []
+    problems, commands = [], []
     for name in expected:
         mine = [row for row in rows if row["name"] == name]
-        if not mine:
-            problems.append(f"{name} missing (never made)")
-        elif not all(row["caption"] for row in mine):
-            problems.append(f"{name} missing (no caption)")
+        if not mine or not all(row["caption"] for row in mine):
+            problems.append(f"{name} missing ({'no caption' if mine else 'never made'})")
+            commands.append(command_of(mine[0]["made_by"] if mine else "", profile))
     for row in rows:
         path = folder / row["file"]
         if not path.is_file():
@@ -179,5 +153,9 @@ def check_manifest(folder: Path, expected) -> None:
             problems.append(f"{row['file']} empty")
         elif file_sha256(path) != row["sha256"]:
             problems.append(f"{row['file']} changed")
+        else:
+            continue
+        commands.append(command_of(row["made_by"], profile))
     if problems:
-        raise CobeError(f"{folder}: {'; '.join(problems)}; run ./run_all.sh again")
+        again = " and ".join(dict.fromkeys(commands))
+        raise CobeError(f"{folder}: {'; '.join(problems)}; run {again} again")

@@ -14,7 +14,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cobe.core.disk import write_whole
+from cobe.core.disk import readable_os_errors, write_whole
 from cobe.core.errors import CobeError
 from cobe.report.style import cobe_style
 
@@ -272,7 +272,8 @@ def _write_text(path: Path, text: str) -> None:
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
     try:
-        write_whole(path, write)
+        with readable_os_errors(path):
+            write_whole(path, write)
     except OSError as error:
         raise CobeError(
             f"{path}: {error.strerror or error}; make room or make the folder writable"
