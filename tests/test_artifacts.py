@@ -283,3 +283,13 @@ def test_a_folder_that_is_removed_during_the_work_is_said(store, tmp_path):
 
     with pytest.raises(DiskError, match="is gone, removed while in use"):
         store.make("deep/a", params={}, write=write)
+
+
+def test_drafts_of_a_library_that_was_killed_are_cleared_away(tmp_path):
+    """Such as `.making-NAME.bk2.NTVS28`, which the writer of zip files leaves."""
+    store = Store(tmp_path, announce=lambda line: None)
+    path = store.make("a", params={}, write=lambda p: p.write_text("x"), suffix=".bk2").path
+    path.unlink()
+    (tmp_path / f".making-{path.name}.NTVS28").write_text("half")
+    store.make("a", params={}, write=lambda p: p.write_text("x"), suffix=".bk2")
+    assert not list(tmp_path.glob(".making-*")) and path.read_text() == "x"

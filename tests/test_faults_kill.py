@@ -62,7 +62,7 @@ def contents(folder: Path) -> dict[str, str]:
     for sidecar in (folder / "artifacts").rglob(f"*{SIDECAR}"):
         assert is_intact(sidecar), sidecar
         found[sidecar.name] = json.loads(sidecar.read_text())["sha256"]
-    for path in (folder / "figures").iterdir():
+    for path in (folder / "figures").glob("[!.]*"):
         found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
 

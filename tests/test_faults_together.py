@@ -57,7 +57,7 @@ def test_two_whole_runs_in_one_folder_at_once(tmp_path):
     assert checksums(tmp_path / "one/artifacts") == alone
     assert not list((tmp_path / "one").rglob(".making*"))
     for name in ("one", "two"):
-        for path in (tmp_path / "figures-alone").iterdir():
+        for path in (tmp_path / "figures-alone").glob("[!.]*"):
             assert path.read_bytes() == (tmp_path / f"figures-{name}" / path.name).read_bytes()
 
 

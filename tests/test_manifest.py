@@ -193,7 +193,14 @@ def test_a_failure_while_drawing_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(CobeError, match="fig.pdf: the disk is full"):
         save_figure(broken, "fig", tmp_path, "caption")
     assert (tmp_path / "fig.pdf").read_bytes() == before
-    assert sorted(os.listdir(tmp_path)) == ["fig.md", "fig.pdf", "fig.png"]
+    assert sorted(os.listdir(tmp_path)) == [".locks", "fig.md", "fig.pdf", "fig.png"]
+
+
+def test_the_draft_of_one_that_was_killed_is_written_over(tmp_path):
+    save_figure(figure(), "fig", tmp_path, "caption")
+    (tmp_path / ".making-fig.pdf").write_bytes(b"half")
+    save_figure(figure(), "fig", tmp_path, "caption")
+    assert sorted(os.listdir(tmp_path)) == [".locks", "fig.md", "fig.pdf", "fig.png"]
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -229,5 +236,5 @@ def test_results_come_back_and_a_flipped_bit_is_found(tmp_path):
             read_results(path)
     with pytest.raises(CobeError, match="not there"):
         read_results(tmp_path / "none.parquet")
-    with pytest.raises(CobeError, match="make the folder writable"):
+    with pytest.raises(CobeError, match="none: no such folder"):
         write_results(table, tmp_path / "none" / "scores.parquet")

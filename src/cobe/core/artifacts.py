@@ -8,6 +8,7 @@ always a whole result; the checksum in the sidecar finds what was damaged later.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -259,8 +260,9 @@ class Store:
 
     def _write(self, name, key, path, params, inputs, write, checkpoint) -> Artifact:
         temporary = path.with_name(f".making-{path.name}")
-        remove(temporary)
-        remove(path)
+        # with the drafts of libraries that write beside, such as that of zip files
+        for left in [temporary, *path.parent.glob(f"{glob.escape(temporary.name)}.*"), path]:
+            remove(left)
         resumed = bool(checkpoint) and checkpoint.exists()
         started = time.perf_counter()
         try:

@@ -123,10 +123,20 @@ def settle_one(path: Path) -> None:
         os.close(handle)
 
 
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write(draft)`` write beside the place, then rename: a file is always whole."""
+def write_whole(path: Path, write: Callable[[Path], object], alone: bool = False) -> None:
+    """Let ``write(draft)`` write beside the place, then rename: a file is always whole.
+
+    Parameters
+    ----------
+    path : Path
+        Its place.
+    write : callable
+        Writes the file that it is given.
+    alone : bool
+        A lock keeps others from this file: the draft of one that was killed is written over.
+    """
     # not the process's number: machines that share a folder may share that
-    draft = path.with_name(f".making-{path.name}-{secrets.token_hex(4)}")
+    draft = path.with_name(f".making-{path.name}{'' if alone else '-' + secrets.token_hex(4)}")
     try:
         write(draft)
         settle_one(draft)
@@ -135,9 +145,9 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
         draft.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, alone: bool = False) -> None:
     """Write a text as `write_whole` does, in UTF-8 with plain line ends."""
-    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"), alone)
 
 
 def remove(path: Path) -> None:

@@ -20,8 +20,9 @@ _ROW = ("name", "file", "sha256", "caption", "made_by")
 
 
 def write_record(path: Path, record: dict) -> None:
-    """Write the record of a step, with a checksum of its own."""
-    write_text(path, json.dumps(record | {"record_sha256": _checksum(record)}, indent=1) + "\n")
+    """Write the record of a step, with a checksum of its own; the step's lock is held."""
+    sealed = record | {"record_sha256": _checksum(record)}
+    write_text(path, json.dumps(sealed, indent=1) + "\n", alone=True)
 
 
 def read_record(path: Path) -> dict:

@@ -115,7 +115,7 @@ def build_manifest(folder: Path, entries, keep: bool = False) -> Path:
                 others = [row for row in read_manifest(folder) if row["name"] not in names]
                 rows += [row for row in others if row["file"] not in files]
         rows.sort(key=lambda row: (row["name"], row["file"]))
-        write_text(path, json.dumps({"files": rows}, indent=1) + "\n")
+        write_text(path, json.dumps({"files": rows}, indent=1) + "\n", alone=True)
     return path
 
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 from PIL import Image
 
-from cobe.core.disk import readable_os_errors, write_whole
+from cobe.core.disk import lock, readable_os_errors, write_whole
 from cobe.core.errors import CobeError
 from cobe.report.style import cobe_style
 
@@ -271,9 +271,11 @@ def _write_text(path: Path, text: str) -> None:
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
+    if not path.parent.is_dir():
+        raise CobeError(f"{path.parent}: no such folder; make it first")
     try:
-        with readable_os_errors(path):
-            write_whole(path, write)
+        with readable_os_errors(path), lock(path.parent / ".locks" / "files", lambda: None):
+            write_whole(path, write, alone=True)
     except OSError as error:
         raise CobeError(
             f"{path}: {error.strerror or error}; make room or make the folder writable"
