@@ -118,6 +118,7 @@ def test_without_a_place_for_it_nothing_is_written(project, file, old, message):
     assert before == {p: p.read_bytes() for p in project.glob("*.*") if p.is_file()}
 
 
+@pytest.mark.locked
 def test_the_command_writes_and_names_the_files(project):
     done = driver("address", f"{URL}.git", folder=project / "work", project=project)
     assert done.returncode == 0, done.stderr

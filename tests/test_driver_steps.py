@@ -250,6 +250,7 @@ def test_a_wrong_number_of_workers_is_refused_before_any_step(wrong, monkeypatch
         run_steps([])
 
 
+@pytest.mark.locked
 def test_called_by_a_link_from_elsewhere(tmp_path):
     """Folders are those of the caller's folder; a module that lies there is not taken for ours."""
     (tmp_path / "the project").mkdir()
