@@ -242,6 +242,7 @@ def test_what_is_said_of_a_newer_notebook_is_so(served):
     assert ask("contents/notebooks/01_data.ipynb")["content"]["cells"]
 
 
+@pytest.mark.locked
 def test_what_is_not_there_is_said_by_the_lab(tmp_path):
     done = driver("lab", "--no-browser", "--allow-root", "notebooks/none.ipynb", folder=tmp_path)
     assert done.returncode != 0 and "none.ipynb" in done.stderr

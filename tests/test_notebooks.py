@@ -1,5 +1,6 @@
 """The notebooks: literal parameters, checked; pairs equal; every one run, by the real driver."""
 
+import hashlib
 import json
 import os
 import re
@@ -260,6 +261,7 @@ def test_killed_kernel_is_said(tmp_path):
         (["address", "somewhere"], "somewhere: no address of a repository"),
     ],
 )
+@pytest.mark.locked
 def test_bad_command_lines(arguments, message, tmp_path):
     (tmp_path / "file").write_text("")
     arguments = [a.format(tmp=tmp_path) for a in arguments]
@@ -271,6 +273,7 @@ def test_bad_command_lines(arguments, message, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["figures", "exercises", "site", "pair", "address"])
+@pytest.mark.locked
 def test_unknown_option_is_refused(command, tmp_path):
     done = driver(command, "--bogus", folder=tmp_path)
     assert done.returncode == 2 and f"usage: ./run_all.sh {command}"[:20] in done.stderr
@@ -289,6 +292,7 @@ def test_help_needs_no_environment(tmp_path):
 
 
 @pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.locked
 def test_dry_run_says_and_does_nothing(profile, tmp_path):
     given = ["--profile", profile, "--dry-run"]
     if profile == "paper":
@@ -304,6 +308,7 @@ def test_dry_run_says_and_does_nothing(profile, tmp_path):
     assert not (tmp_path / "work/build").exists()
 
 
+@pytest.mark.locked
 def test_dry_run_prices_the_joint_grid(tmp_path):
     done = driver("--only", "scaling", "--dry-run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -312,6 +317,7 @@ def test_dry_run_prices_the_joint_grid(tmp_path):
         assert re.search(rf"^  {kind} .* models, .* FLOP, .* minutes", done.stdout, re.M)
 
 
+@pytest.mark.locked
 def test_no_python_is_said(tmp_path):
     """A machine with bash and the usual tools, but no python 3.11 or newer."""
     tools = tmp_path / "bin"
@@ -331,6 +337,7 @@ def test_no_python_is_said(tmp_path):
     assert "python 3.11 to 3.14: not found; install one" in done.stderr
 
 
+@pytest.mark.locked
 def test_no_network_at_install_is_said(tmp_path):
     project = _copy_of_driver(tmp_path)
     (project / "requirements.txt").write_text("numpy==2.4.6\n")
@@ -378,15 +385,17 @@ def test_the_throughput_figure_needs_its_own_notebooks_only():
 
 def test_a_step_is_done_only_if_the_manifest_names_its_figures(tmp_path):
     step = Step(SCRIPTS[0], {}, tmp_path, products=tmp_path)
-    products = {str(tmp_path / "fig.png"): "digest"}
+    products = {str(tmp_path / "fig.png"): hashlib.sha256(b"png").hexdigest()}
     assert not step._listed(products)  # no manifest
     (tmp_path / "fig.png").write_bytes(b"png")
-    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "", "a notebook")])
+    (tmp_path / "fig.md").write_text("a caption")
+    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "fig.md", "a notebook")])
     assert step._listed(products)
+    assert not step._listed(dict.fromkeys(products, "0" * 64))  # of another figure
     build_manifest(tmp_path, [])
     assert not step._listed(products)
     (tmp_path / "manifest.json").write_text("{")
     assert not step._listed(products)
     # a damaged manifest keeps nothing, and stops no one from writing a new one
-    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "", "a notebook")], keep=True)
+    build_manifest(tmp_path, [Saved("fig", ("fig.png",), "fig.md", "a notebook")], keep=True)
     assert step._listed(products)
