@@ -22,6 +22,8 @@ from cobe.course.scripts import read_script
 from cobe.driver import lab
 from conftest import copy_project, driver
 
+pytestmark = pytest.mark.locked
+
 PLACES = ("COBE_BUILD", "COBE_FIGURES", "COBE_DATA")
 TOKEN = "a-token-of-the-tests"
 SCRIPT = "notebooks/02_vqvae.py"
@@ -242,7 +244,6 @@ def test_what_is_said_of_a_newer_notebook_is_so(served):
     assert ask("contents/notebooks/01_data.ipynb")["content"]["cells"]
 
 
-@pytest.mark.locked
 def test_what_is_not_there_is_said_by_the_lab(tmp_path):
     done = driver("lab", "--no-browser", "--allow-root", "notebooks/none.ipynb", folder=tmp_path)
     assert done.returncode != 0 and "none.ipynb" in done.stderr

@@ -185,6 +185,7 @@ def test_worker_processes_listen_on_nothing():
         assert found.keys() <= before
 
 
+@pytest.mark.locked
 def test_the_lab_and_its_kernel_listen_on_this_machine_and_ask_for_the_token(tmp_path):
     from conftest import copy_project
     from test_lab import running
