@@ -7,7 +7,7 @@ import os
 import sys
 
 from cobe.core.artifacts import readable_os_errors
-from cobe.core.disk import write_text
+from cobe.core.disk import lock, write_text
 from cobe.core.paths import build_dir
 from cobe.course.scripts import KERNEL
 
@@ -28,7 +28,8 @@ def kernel_environment() -> dict[str, str]:
     with readable_os_errors(share):
         folder = share / "kernels" / KERNEL["name"]
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "kernel.json", json.dumps(spec, indent=1) + "\n")
+        with lock(share / ".locks" / KERNEL["name"], lambda: None):
+            write_text(folder / "kernel.json", json.dumps(spec, indent=1) + "\n", alone=True)
     given = os.environ.get("JUPYTER_PATH")
     return {"JUPYTER_PATH": os.pathsep.join([str(share), given]) if given else str(share)}
 
