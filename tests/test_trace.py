@@ -303,6 +303,9 @@ def test_every_figure_table_and_kind_of_artifact_of_a_real_run(smoke):
     for kind, sidecar in kinds.items():
         found = trace(sidecar.with_name(sidecar.name.removesuffix(SIDECAR)), check=True)
         assert not any(node.problems for node in found.nodes), kind
+        if kind == "throughput":  # seconds of a model on tokens drawn at random
+            assert not found.roots[0].inputs
+            continue
         # the scanner's series come from images, and the atlas from its package
         source = {"bold": ".gz", "atlas": ".gz"}.get(kind, ".bk2")
         assert any(node.path and node.path.suffix == source for node in found.nodes), kind
