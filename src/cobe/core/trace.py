@@ -141,7 +141,7 @@ def _trace(file: Path, build: Path | None, check: bool) -> Trace:
     if not sidecars:
         raise CobeError(
             f"{record_path}: names no artifact, so what {file.name} came from cannot be told; draw "
-            f"it again by {command_of(row['made_by'], file.absolute().parent.name)}"
+            f"it again by {_again(file, row['made_by'])}"
         )
     read = [walk.artifact(path) for path in sidecars]
     below = {item for node in walk.nodes() for item in node.inputs.values()}
@@ -155,9 +155,13 @@ def _trace(file: Path, build: Path | None, check: bool) -> Trace:
     return Trace(file, about, roots, walk.nodes())
 
 
+def _again(file: Path, made_by: str = "") -> str:
+    """The command that draws it again: figures lie in a folder named after their profile."""
+    return command_of(made_by, file.absolute().parent.name)
+
+
 def _manifest_row(file: Path) -> dict:
     path = file.with_name(MANIFEST)
-    profile = file.absolute().parent.name
     if not path.is_file():
         raise CobeError(
             f"{file}: no artifact, and {path} is not there, which would say what drew it; give a "
@@ -166,14 +170,14 @@ def _manifest_row(file: Path) -> dict:
     rows = [row for row in read_manifest(path.parent) if row["file"] == file.name]
     if not rows:
         raise CobeError(
-            f"{file}: not in {path.name} beside it; make it by {command_of('', profile)}, or give "
+            f"{file}: not in {path.name} beside it; make it by {_again(file)}, or give "
             "a file that is"
         )
     row, found = rows[0], file_sha256(file)
     if found != row["sha256"]:
         raise CobeError(
             f"{file}: changed since it was drawn (sha256 {found[:12]}, {row['sha256'][:12]} in "
-            f"{path.name}); draw it again by {command_of(row['made_by'], profile)}"
+            f"{path.name}); draw it again by {_again(file, row['made_by'])}"
         )
     return row
 
@@ -196,7 +200,7 @@ def _record(file: Path, row: dict, build: Path) -> tuple[Path, dict]:
         f"{build}: no record of {stem} says that it drew this {file.name}"
         f"{' (' + '; '.join(others) + ')' if others else ''}; give the folder of the run by "
         "--build or COBE_BUILD, or draw it again by "
-        f"{command_of(row['made_by'], file.absolute().parent.name)}"
+        f"{_again(file, row['made_by'])}"
     )
 
 

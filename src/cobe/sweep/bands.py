@@ -253,7 +253,7 @@ def _write_band(
     bold: dict[tuple, Artifact],
 ) -> None:
     torch.set_num_threads(1)
-    clips, series = ridge_data(tokenised, bold)
+    clips, series = ridge_data(load_tokens(tokenised), bold)
     bands = {name: read_band(item) for name, item in features.items()}
     bands[LEVEL_AND_TIME] = level_and_time_band(clips, series)
     unique_by_band(bands, clips, series, protocol, (band,)).to_parquet(path)

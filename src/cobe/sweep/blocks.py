@@ -9,6 +9,7 @@ import torch
 
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline
@@ -117,7 +118,7 @@ def _scored(pipeline, tokenised, bold, models) -> pd.DataFrame:
 
 def _write_blocks(path: Path, protocol: Protocol, source, tokenised, bold) -> None:
     torch.set_num_threads(1)
-    clips, series = ridge_data(tokenised, bold)
+    clips, series = ridge_data(load_tokens(tokenised), bold)
     tables = []
     for name, values in load_features(source).items():
         table = score_features(values, clips, series, protocol, n_permutations=0)

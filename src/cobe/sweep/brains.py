@@ -15,6 +15,7 @@ from cobe.core.seeds import rng_for
 from cobe.core.timing import TR_S
 from cobe.encoding import HRF
 from cobe.encoding.surrogates import slow_noise
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, ridge_data
 from cobe.sweep.pipeline import Pipeline
 from cobe.sweep.scores import RunKey, keys_by_subject, run_features
@@ -161,7 +162,7 @@ def cheaper(pipeline: Pipeline, n_permutations: int) -> list[Protocol]:
 
 def _one_participant(tokenised: Artifact, bold: dict[tuple, Artifact]):
     """Runs of the first participant, a function that brings features onto their volumes, BOLD."""
-    clips, series = ridge_data(tokenised, bold)
+    clips, series = ridge_data(load_tokens(tokenised), bold)
     keys = next(iter(keys_by_subject(clips, series).values()))
 
     def on_volumes(values: np.ndarray) -> list[np.ndarray]:

@@ -58,9 +58,16 @@ def role_rows(data: TokenSet, role: str = "ridge") -> np.ndarray:
 
 
 def ridge_data(
-    tokenised: Artifact, bold: dict[tuple, Artifact]
+    data: TokenSet, bold: dict[tuple, Artifact]
 ) -> tuple[pd.DataFrame, dict[tuple, np.ndarray]]:
     """What the ridge works on beside features: its clips, and the series of each run, read.
+
+    Parameters
+    ----------
+    data : TokenSet
+        Whose clips.
+    bold : dict of Artifact
+        Series by subject, session and run.
 
     Returns
     -------
@@ -69,7 +76,6 @@ def ridge_data(
     series : dict of float32 array (n_trs, n_targets)
         By subject, session and run.
     """
-    data = load_tokens(tokenised)
     return data.clips.loc[role_rows(data)], {key: load_bold(item) for key, item in bold.items()}
 
 

@@ -260,7 +260,8 @@ def _write_scores(
     path: Path, model: Artifact, tokenised: Artifact, bold: dict[tuple, Artifact], profile: Profile
 ) -> None:
     torch.set_num_threads(1)
-    clips, series = ridge_data(tokenised, bold)
+    data = load_tokens(tokenised)
+    clips, series = ridge_data(data, bold)
     levels = check_scan_hours(profile, clips, {key: len(y) for key, y in series.items()})
-    features = gpt_features(model.path, load_tokens(tokenised), profile.protocol)
+    features = gpt_features(model.path, data, profile.protocol)
     score_levels(features, clips, series, levels, profile.protocol).to_parquet(path)

@@ -18,6 +18,7 @@ from cobe.core.timing import FRAME_RATE_HZ, TR_S
 from cobe.encoding.crossval import fit_folds, load, make_plan
 from cobe.encoding.stats import centre_in_segments
 from cobe.stimulus.frames import open_frames
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, ridge_data
 from cobe.sweep.models import VideoStages
 from cobe.sweep.pipeline import Pipeline
@@ -186,7 +187,7 @@ def predictions(
 
     def write(path: Path):
         torch.set_num_threads(1)
-        clips, series = ridge_data(tokenised, bold)
+        clips, series = ridge_data(load_tokens(tokenised), bold)
         made = held_out_predictions(load_features(source), clips, series, protocol)
         about = zip(*((*key, one.held_out, one.readout) for key, one in made.items()), strict=True)
         names = ("subject", "session", "run", "held_out", "readout")

@@ -15,6 +15,7 @@ from cobe.core.config import Cell, Protocol
 from cobe.core.timing import TR_S
 from cobe.encoding import evaluate
 from cobe.encoding.align import clips_to_trs
+from cobe.sweep.cells import load_tokens
 from cobe.sweep.features import load_features, model_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import sweep_cells, untrained_controls
@@ -125,7 +126,7 @@ def _write_scores(
     bold: dict[tuple, Artifact],
 ) -> None:
     torch.set_num_threads(1)
-    clips, series = ridge_data(tokenised, bold)
+    clips, series = ridge_data(load_tokens(tokenised), bold)
     table = score_features(load_features(source), clips, series, protocol)
     table.assign(cell=name, features=kind).to_parquet(path)
 
