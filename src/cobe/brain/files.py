@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 
 from cobe.core.bounds import check_bytes
-from cobe.core.errors import CobeError
+from cobe.core.errors import CobeError, short_of_memory
 
 # What nibabel, gzip and the file system raise on a damaged image.
 _NIFTI_ERRORS = (
@@ -27,7 +27,6 @@ _NIFTI_ERRORS = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     ValueError,
     zlib.error,
@@ -155,7 +154,7 @@ def read_nifti_header(path: Path) -> NiftiHeader:
             raise ValueError(f"voxels of type {header.get_data_dtype()}")
         expected = int(image.dataobj.offset) + math.prod(shape) * header.get_data_dtype().itemsize
         found = _content_bytes(path, expected)
-    except _NIFTI_ERRORS as error:
+    except (*_NIFTI_ERRORS, MemoryError) as error:
         raise CobeError(f"{path}: damaged NIfTI ({error}); get it again") from error
     if found < expected:
         raise CobeError(
@@ -174,6 +173,8 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
     ------
     CobeError
         The file is damaged or cut.
+    MachineError
+        There is too little memory for it.
     """
     read_nifti_header(path)  # before memory is taken for what may not be there
     try:
@@ -191,6 +192,8 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
         else:
             data = np.asanyarray(image.dataobj)
         return nib.Nifti1Image(data, image.affine, image.header)
+    except MemoryError as error:  # the header has been compared with the size of the file above
+        raise short_of_memory(f"{path}: too little memory to read it ({error})") from error
     except _NIFTI_ERRORS as error:
         raise CobeError(f"{path}: damaged NIfTI ({error}); get it again") from error
 

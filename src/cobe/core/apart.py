@@ -7,8 +7,7 @@ import os
 from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from cobe.core.disk import DiskError
-from cobe.core.errors import CobeError
+from cobe.core.errors import CobeError, MachineError, short_of_memory
 from cobe.core.parallel import end_with, map_processes, n_workers
 from cobe.core.progress import progress
 
@@ -36,9 +35,9 @@ def map_surviving(function, jobs, *, desc="", unit="job", workers=None, apart=Fa
 
     Raises
     ------
-    DiskError
-        A job gave one back in place of its result: whoever goes on without what cannot be read
-        must not go on without what could not be written.
+    MachineError
+        A job gave one back in place of its result, or its process was killed by SIGKILL while it
+        was alone, as a system does that is short of memory.
     """
     jobs = list(jobs)
     workers = n_workers(len(jobs)) if workers is None else workers
@@ -50,7 +49,7 @@ def map_surviving(function, jobs, *, desc="", unit="job", workers=None, apart=Fa
         except BrokenProcessPool:
             results = _one_by_one(function, jobs, desc, unit)
     for item in results:
-        if isinstance(item, DiskError):
+        if isinstance(item, MachineError):
             raise item
     return results
 
@@ -68,12 +67,14 @@ def _one_by_one(function, jobs: list, desc: str, unit: str) -> list:
             executor = executor or _lone_worker()
             try:
                 results.append(executor.submit(function, *job).result())
-            except BrokenProcessPool:
+            except BrokenProcessPool as error:
                 executor.shutdown(kill_workers=True)
                 executor = None
-                results.append(
-                    CobeError("its process died: it crashed, or there was too little memory")
-                )
+                if "SIGKILL" in str(error):  # loky tells how its workers ended in words only
+                    raise short_of_memory(
+                        f"{desc}: a process was killed, as happens where memory is short"
+                    ) from None
+                results.append(CobeError("its process died: it crashed"))
     finally:
         if executor is not None:
             executor.shutdown()

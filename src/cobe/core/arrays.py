@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cobe.core.errors import CobeError
+from cobe.core.errors import CobeError, short_of_memory
 
 
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
@@ -26,12 +26,16 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     CobeError
         It is missing, no such file, cut or damaged (each array's checksum is compared), or lacks
         one of `names`.
+    MachineError
+        An array is larger than the memory, or says so.
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
     except FileNotFoundError:
         raise CobeError(f"{path}: not there; run the stage that makes it again") from None
+    except MemoryError as error:
+        raise short_of_memory(f"{path}: not whole arrays, or too large ({error})") from error
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -43,7 +47,6 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
         LookupError,
         NotImplementedError,
         RuntimeError,
-        MemoryError,
         SyntaxError,
     ) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__

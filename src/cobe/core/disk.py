@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
-from cobe.core.errors import CobeError
+from cobe.core.errors import MachineError
 
 _FULL_BYTES = 2**20
 _REMEDIES = {
@@ -23,6 +23,9 @@ _REMEDIES = {
     errno.EPERM: "permission denied; make the folder writable or choose another one",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EIO: "the disk reports an error; copy what is readable and choose another disk",
+    errno.ESTALE: "its server has replaced the file meanwhile; run the same command again",
+    errno.ETIMEDOUT: "the file server does not answer; run the same command again",
+    errno.ENOMEM: "too little memory; free some and run the same command again",
     errno.ENOTDIR: "a part of this path is a file; choose another folder, or move that file away",
     errno.EISDIR: "a folder is where a file should be; move it away",
     errno.ELOOP: "links that lead in a circle; correct them, or choose another folder",
@@ -31,11 +34,8 @@ _REMEDIES = {
 }
 
 
-class DiskError(CobeError):
-    """The disk is full, or a folder may not be written: nothing is wrong with the input.
-
-    Whoever leaves out what cannot be read must not leave out what could not be written.
-    """
+class DiskError(MachineError):
+    """The disk is full, or a folder may not be written."""
 
 
 @contextmanager

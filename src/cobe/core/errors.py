@@ -1,4 +1,4 @@
-"""The one error that cobe raises for bad input."""
+"""The errors that cobe raises: for bad input, and for what the machine lacks."""
 
 
 class CobeError(Exception):
@@ -6,3 +6,19 @@ class CobeError(Exception):
 
     The message is one line, in the form ``what: problem; remedy``.
     """
+
+
+class MachineError(CobeError):
+    """The machine lacks room, memory or a permission: nothing is wrong with the input.
+
+    Whoever leaves out what cannot be read must not leave out what could not be done: the same
+    input would give another result on another machine.
+    """
+
+
+def short_of_memory(what: str) -> MachineError:
+    """The error of a job that needs more memory than is free; `what` names it."""
+    return MachineError(
+        f"{what}; free memory, or use fewer processes (COBE_WORKERS=1), "
+        "and run the same command again"
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cobe.core.apart import map_surviving
 from cobe.core.artifacts import Artifact, Store
-from cobe.core.errors import CobeError
+from cobe.core.errors import CobeError, short_of_memory
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ def make_all(
     CobeError
         A job cannot be done, or took its process down, and `failures` is None; what the others
         made is kept.
+    MachineError
+        The disk or the memory does not suffice for a job, with `failures` or without.
     """
     found = [
         store.find(job.name, params=job.params, inputs=job.inputs, code=job.code, suffix=job.suffix)
@@ -102,7 +104,9 @@ def _try_to_make(root: Path, job: Job) -> Artifact | CobeError:
         return _make(root, job)
     except CobeError as error:
         return error
-    except (TypeError, ValueError, MemoryError) as error:  # input of a kind that no check knows
+    except MemoryError as error:
+        return short_of_memory(f"{job.name}: too little memory ({error})")
+    except (TypeError, ValueError) as error:  # input of a kind that no check knows
         return CobeError(f"{job.name}: {type(error).__name__}: {error}")
 
 
