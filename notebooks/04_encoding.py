@@ -172,7 +172,10 @@ print("smallest correlation of the two predictions:", f"{min(r_between):.6f}")
 #
 # The controls have not learned to predict: principal components of the VQ-VAE's codes and of the pixels (fitted
 # on the video sessions, as many as every model gets), luminance, contrast and motion energy on a
-# grid, and the buttons. Which block of a model is read is chosen inside the training sessions.
+# grid, and the buttons. One penalty serves all columns, so those with units of their own (luminance,
+# contrast, motion; buttons) are first brought to variance 1 on the training sessions: else motion energy, a
+# small number beside contrast, would be shrunk away, and the control would lose for its units alone.
+# Which block of a model is read is chosen inside the training sessions.
 
 # %%
 from cobe.sweep.features import control_features
@@ -245,7 +248,7 @@ print("scores (n_subjects * n_sessions, n_models):", wide.shape)
 
 # %% [markdown]
 # `paired_comparison` flips the signs of the differences to get p, and draws units again and again to
-# get the interval.
+# get the interval (which it widens as Student's t does, since units are few).
 
 # %%
 import pandas as pd

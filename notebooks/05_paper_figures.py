@@ -255,9 +255,9 @@ from cobe.report.save import save_gif
 
 if fig6 in figures:
     film = prediction_film(context, true_next, predicted)
-    words = f"{words} Left: the clip that was given, then the next; right: given, then predicted."
-    words = words.replace("fig6_predicted_frames", "film6_predicted_frames")
-    saved.append(save_gif(film, "film6_predicted_frames", folder, words, made_by))
+    film6 = "film6_predicted_frames"
+    words = caption(film6, study.profile, simulated=study.simulated, note=note)
+    saved.append(save_gif(film, film6, folder, words, made_by))
     print("film (n_frames, height, width, channels):", film.shape)
 
 # %% [markdown]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:alphas")
 CLIP_S = 64 / 60
 N_CLIPS = 150
 PROTOCOL = replace(
-    PROFILES["quick"].protocol, delays_tr=(1, 2), n_permutations=200, block_trs=15, n_features=4
+    PROFILES["quick"].protocol, delays_tr=(1, 2), n_permutations=200, block_trs=15, n_features=12
 )
 SESSIONS = ("ses-002", "ses-003", "ses-004")
 PLANTED = {"low": "lowlevel", "event": "gpt", "motor": "buttons", "null": None}

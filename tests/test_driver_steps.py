@@ -243,6 +243,18 @@ def test_a_reader_of_tables_runs_again_when_they_change(tmp_path, monkeypatch):
     assert step.done() is None
 
 
+@pytest.mark.parametrize("edited", ["00_made.py", "scores.parquet"])
+def test_what_is_edited_while_it_runs_is_not_what_was_run(edited, tmp_path, monkeypatch):
+    monkeypatch.setenv("COBE_BUILD", str(tmp_path / "build"))
+    folder = tmp_path / "work"
+    step = replace(step_in(folder), reads=(folder / "scores.parquet",))
+    (folder / "scores.parquet").write_text("")
+    edit = f"(Path(folder) / {edited!r}).open('a').write('# edited meanwhile\\n')\n"
+    step.script.write_text(step.script.read_text() + edit)
+    step.run(False)
+    assert step.done() is None
+
+
 @pytest.mark.parametrize("wrong", ["two", "0", "-1", "1.5", "²", "9" * 20, "9" * 5000])
 def test_a_wrong_number_of_workers_is_refused_before_any_step(wrong, monkeypatch):
     monkeypatch.setenv("COBE_WORKERS", wrong)

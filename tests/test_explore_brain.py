@@ -2,6 +2,7 @@ import json
 import re
 from html.parser import HTMLParser
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -156,6 +157,22 @@ def test_what_cannot_be_shown_is_refused(atlas, monkeypatch):
         ]:
             with pytest.raises(CobeError, match=message):
                 draw(bad, atlas, TITLE, True)
+
+
+def test_a_parcel_is_a_place_among_the_labels_of_the_atlas(atlas, monkeypatch):
+    """Of a label image with gaps, and not the label less one."""
+    values = np.asarray(atlas.dataobj).astype(np.int32)
+    gaps = nib.Nifti1Image(np.where(values == 3, 0, values), atlas.affine)
+    shown = []
+    monkeypatch.setattr(brain, "brain_still", lambda parcels, *_: shown.append(parcels))
+    few = table().query("target < 23")
+    brain.brain_browser(few, gaps, True, live=False)
+    assert shown[0].label.tolist() == [1, 2, *range(4, N_PARCELS + 1)]
+    assert shown[0].r.tolist() == few.query("subject == 'sub-a' and features == 'gpt'").r.tolist()
+    with pytest.raises(
+        CobeError, match=r"parcel table: parcel 24 \(target 23\) is not in the atlas"
+    ):
+        brain.brain_browser(table(), gaps, True, live=False)
 
 
 def test_a_page_of_another_nilearn_is_not_guessed_at():

@@ -123,6 +123,12 @@ class Watched:
                 assert self.steps.setdefault(name, found) == found, f"{name}: run again"
 
 
+def until(moment: float, run: subprocess.Popen, path: Path) -> None:
+    """Wait for a moment of the monotonic clock, or for a record, or for the end of the run."""
+    while time.monotonic() < moment and not path.exists() and run.poll() is None:
+        time.sleep(0.02)
+
+
 def killed_all_the_way(reference: Path, folder: Path, rng, n_kills: int = 1) -> int:
     """A run from nothing, killed within each notebook and behind it.
 
@@ -132,25 +138,20 @@ def killed_all_the_way(reference: Path, folder: Path, rng, n_kills: int = 1) -> 
     watched, done = Watched(folder), 0
     for i, name in enumerate(NOTEBOOKS):
         seconds = json.loads(record(reference, name).read_text())["seconds"]
-        for _ in range(n_kills):
+        # the last start is killed as soon as the notebook is done
+        for wait_s in [*rng.uniform(0, seconds, n_kills), 600]:
             if record(folder, name).exists():
                 break
             run = start(folder)
-            try:
-                assert run.wait(rng.uniform(0, seconds)) == 0, (folder / "log").read_text()[-3000:]
-            except subprocess.TimeoutExpired:
-                end(run, SIGNALS[rng.integers(3)], folder)
-                done += 1
+            until(time.monotonic() + wait_s, run, record(folder, name))
+            within = not record(folder, name).exists()
+            assert wait_s < 600 or not within, (folder / "log").read_text()[-3000:]
+            if run.poll() is None:
+                end(run, SIGNALS[(rng.integers(3) if within else i) % 3], folder)
+                done += within
+            else:
+                assert run.returncode == 0, (folder / "log").read_text()[-3000:]
             watched.look()
-        if record(folder, name).exists():
-            continue
-        run, deadline = start(folder), time.monotonic() + 600
-        while not record(folder, name).exists() and time.monotonic() < deadline:
-            assert run.poll() is None, (folder / "log").read_text()[-3000:]
-            time.sleep(0.02)
-        if run.poll() is None:
-            end(run, SIGNALS[i % 3], folder)
-        watched.look()
     assert watched.progress >= 5
     last = driver("--profile", "smoke", folder=folder)
     assert last.returncode == 0, last.stderr[-3000:]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -160,6 +161,29 @@ def test_the_label_column_wins_over_the_order_of_targets():
     assert maps.parcel_rows(CORRECTED, cell, subject)["label"].tolist() == list(range(1, 61))
 
 
+def test_a_target_is_a_place_among_the_labels_of_the_atlas(atlas):
+    """Of a label image with gaps, such as one that was cut for a field of view."""
+    values = np.asarray(atlas.dataobj).astype(np.int32)
+    kept = np.setdiff1d(np.arange(1, N_PARCELS + 1), [3, 4, 20])
+    gaps = nib.Nifti1Image(np.where(np.isin(values, kept), values, 0), atlas.affine)
+    axis = figures.get_axis(SMOKE, "data_size")
+    with pytest.raises(
+        CobeError, match=r"parcel 58 \(target 57\) is not in the atlas, .* 57 label"
+    ):
+        figures.maps_figure(SMOKE, axis, SCORES, gaps, True)
+    fewer = SCORES[~(SCORES["target"] >= len(kept))]
+    figure = figures.maps_figure(SMOKE, axis, fewer, gaps, True)
+    pixels = maps.PANEL_PIXELS * maps.SUPERSAMPLING
+    image = maps.view_labels(maps.vertex_labels(gaps, "left"), "left", "lateral", pixels)
+    subject, cell = SMOKE.plan.subjects[0], axis_cells(SMOKE, axis)[0].name
+    rows = fewer[fewer["protocol"] == "corrected"]
+    parcels = maps.parcel_rows(rows, cell, subject, kept)
+    assert parcels["label"].tolist() == kept.tolist()
+    shown = panel(figure, f"map {subject} {axis.levels[0]} left lateral").images[0].get_array()
+    high = panel(figure, "scale").get_ylim()[1]
+    np.testing.assert_allclose(np.asarray(shown), maps.map_rgba(image, parcels, high))
+
+
 @pytest.mark.parametrize("n_levels", [1, 2, 3, 4, 8])
 def test_maps_fit_the_page(n_levels):
     plan = maps.layout(n_levels)
@@ -295,6 +319,31 @@ def test_a_film_shows_context_then_both_futures(tmp_path):
     again = (tmp_path / "film.gif").read_bytes()
     save_gif(film, "film", tmp_path, "caption")
     assert (tmp_path / "film.gif").read_bytes() == again
+
+
+def test_the_caption_of_the_film_is_of_the_film():
+    text = caption("film6_predicted_frames", SMOKE, simulated=True, note="Chosen evenly.")
+    side = SMOKE.vqvae.resolution
+    for part in (
+        "**film6_predicted_frames.** 32 moving frames",
+        "two columns",
+        "70 ms (about 14 per second)",
+        f"{side} x {side} pixels, enlarged",
+        "Simulated data",
+        "profile 'smoke'. Chosen evenly.",
+    ):
+        assert part in text
+    for part in ("Four frames", "standing still", "PSNR"):
+        assert part not in text
+
+
+def test_the_film_lasts_what_its_caption_says(tmp_path):
+    shape = (2, 16, 8, 8, 3)
+    clips = [np.random.default_rng(k).integers(0, 255, shape, dtype=np.uint8) for k in range(3)]
+    save_gif(prediction_film(*clips), "film", tmp_path, "caption")
+    with Image.open(tmp_path / "film.gif") as gif:
+        times = [gif.seek(k) or gif.info["duration"] for k in range(gif.n_frames)]
+    assert times == [70] * 31 + [1000]
 
 
 def test_what_is_no_film_is_refused(tmp_path):

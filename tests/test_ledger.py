@@ -502,14 +502,45 @@ def test_the_null_brain():
     leaky = contrasts.null_brain(mine, "as_published")
     assert leaky.direction == RISES and "above 0 in 20 of 20 draws" in leaky.text
     assert "mean over parcels +.050" in leaky.details
-    assert "above its own chance level in 14 of 20 draws" in leaky.details
+    assert "; 14 of 20 draws above its own chance level (5 % expected)" in leaky.text
     clean = contrasts.null_brain(mine, "corrected")
     assert clean.direction == SAME and "pass correction in 1 draws" in clean.text
     assert "found in 1 of 2 draws, the strongest in 2" in clean.details
     often = trials.assign(n_found=1)
     assert contrasts.null_brain(results(null_trials=often), "corrected").direction == RISES
-    with pytest.raises(measured.NotComputed, match="under corrected"):
-        contrasts.null_brain(results(null_trials=trials.iloc[:20]), "corrected")
+    no_chance = trials.assign(chance_95=np.nan)
+    for gap in (trials.iloc[:20], no_chance):
+        with pytest.raises(measured.NotComputed, match="under corrected"):
+            contrasts.null_brain(results(null_trials=gap), "corrected")
+
+
+def null_trials(n_passing, n_finding):
+    """100 draws, of which so many pass the chance level of the mean, or have parcels that pass."""
+    draws = np.arange(100)
+    return pd.DataFrame(
+        {"protocol": "corrected", "r": np.where(draws < n_passing, 0.05, -0.01)}
+        | {"n_found": (draws < n_finding).astype(int)}
+    ).assign(r_mean=0.0, r_max=0.1, chance_95=0.04, fewest_findable=1, n_parcels=20)
+
+
+@pytest.mark.parametrize(
+    "n_passing, n_finding, direction, outcome",
+    [
+        (10, 10, SAME, "holds"),
+        (11, 5, UNCLEAR, "cannot tell"),
+        (5, 11, RISES, "does not hold"),
+        (13, 13, RISES, "does not hold"),
+    ],
+)
+def test_the_null_brain_judges_the_plotted_statistic_too(n_passing, n_finding, direction, outcome):
+    mine = results(null_trials=null_trials(n_passing, n_finding))
+    found = contrasts.null_brain(mine, "corrected")
+    assert found.direction == direction
+    assert f"{n_passing} of 100 draws above its own chance level (5 % expected)" in found.text
+    assert "passes at most 10 of 100 draws" in found.details
+    claim = BY_NAME["measure"]
+    verdict = verdict_here(claim, Finding("", NOT_APPLICABLE), found, True)
+    assert verdict == f"Simulated data: {outcome} under corrected"
 
 
 def throughput(half_s):

@@ -288,6 +288,25 @@ def test_a_factor_without_a_power_law_leaves_no_share_known(fit):
     assert "no share known" in texts(figure)
 
 
+def test_shares_of_a_fit_that_is_not_fixed_have_no_intervals(fit):
+    open_fit, sure = replace(fit, unfixed=("n_params",)), gain_shares(fit)
+    shares = gain_shares(open_fit)
+    assert_allclose(shares.table.share, sure.table.share)
+    assert shares.table[["share_low", "share_high"]].isna().all(axis=None)
+    assert (
+        list(shares.table.gain_low.isna()) == list(shares.table.gain_high.isna()) == [True, False]
+    )
+    fits = {"loss": open_fit, MEAN: Refused("no scores")}
+    said = share_statements(shares_table(fits), fits)
+    model, video = (f"{share:.0%}" for share in sure.table.share)
+    why = "no intervals: the data do not fix the exponent of model size"
+    assert said[0].endswith(f"(model size {model}, video {video}; {why})") and len(said) == 2
+    figure = scaling_allocation(pd.DataFrame(), shares_table(fits), fits, (1, 2), True)
+    assert "a dot alone has none" in texts(figure)
+    sure_fits = {"loss": fit}
+    assert "no intervals" not in " ".join(share_statements(shares_table(sure_fits), sure_fits))
+
+
 def test_a_flat_surface_is_called_flat_and_gets_no_curve(flat_rows, flat_fit):
     fits = {"loss": flat_fit, MEAN: Refused("no scores")}
     refused = Refused("nothing to predict")
@@ -460,6 +479,31 @@ def test_allocation_of_scores_finds_the_planted_optimum(rows, brain_fit):
     true = scales["scan_hours"] * (hours**-0.5 - (2 * hours) ** -0.5)
     assert row.gain_scan_hours_low <= true <= row.gain_scan_hours_high
     assert_allclose(row.video_hours, hours_of_video(row.n_tokens, rows))
+
+
+def test_gains_that_cannot_be_told_are_not_counted_as_extrapolated(rows, brain_fit):
+    flops, fits = flop_counter(rows), {MEAN: brain_fit}
+    known = allocation_table(brain_fit, rows, flops, [1e10, 1e14], [0.1, 0.4])
+    assert known.gain_compute.notna().all() and not known.gain_compute_extrapolated.isna().any()
+    open_fit = replace(brain_fit, unfixed=("n_params",))
+    unknown = allocation_table(open_fit, rows, flops, [1e10, 1e14], [0.1, 0.4])
+    assert unknown.gain_compute.isna().all() and unknown.gain_compute_extrapolated.isna().all()
+    assert unknown.gain_scan_hours_extrapolated.notna().all()
+    n_compute, n_hours = (
+        int(known[f"gain_{step}_extrapolated"].sum()) for step in ("compute", "scan_hours")
+    )
+    assert n_compute and n_hours
+
+    def words(table):
+        return captions.allocation_caption(table, shares_table(fits), fits, simulated=True)
+
+    compute = f"{n_compute} of the 4 settings that tell the gain from compute"
+    hours = f"{n_hours} of the 4 settings that tell the gain from scan time"
+    assert f"at hand (open: extrapolated, in {compute} and {hours})." in words(known)
+    none = "the gain from compute cannot be told"
+    assert f"at hand (open: extrapolated, in {hours}; {none})." in words(unknown)
+    both = pd.concat([known, unknown], ignore_index=True)
+    assert compute in words(both) and none not in words(both)
 
 
 def test_tables_and_caption_of_the_allocation(rows, fit, brain_fit, scored):

@@ -8,10 +8,10 @@ from scipy import signal, stats
 
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.encoding.intervals import bootstrap_r, expanded_ends
 from cobe.encoding.stats import (
     block_numbers,
     block_permutations,
-    bootstrap_r,
     centre_in_segments,
     chance_of,
     fdr,
@@ -188,6 +188,22 @@ def test_paired_comparison_of_many_units_is_near_the_t_test():
     half = stats.sem(a - b) * 1.96
     assert_allclose([found.ci_low, found.ci_high], (a - b).mean() + [-half, half], atol=0.06)
     assert found == paired_comparison(a, b, seed=1)
+
+
+@pytest.mark.parametrize("n", [4, 12, 40])
+def test_intervals_of_few_units_are_as_wide_as_students(n):
+    rng, widths, hits = np.random.default_rng(n), [], []
+    for seed in range(300):
+        d = 0.5 + rng.standard_normal(n)
+        found = paired_comparison(d, 0 * d, n_permutations=10, n_bootstrap=2000, seed=seed)
+        low, high = stats.t.interval(0.95, n - 1, d.mean(), stats.sem(d))
+        widths.append((found.ci_high - found.ci_low) / (high - low))
+        hits.append(found.ci_low < 0.5 < found.ci_high)
+    # a bootstrap of four values ends at the smallest and the largest of them
+    assert_allclose(np.median(widths), 1, atol=0.05 if n > 4 else 0.35)
+    assert np.mean(hits) > (0.92 if n > 4 else 0.8)
+    assert_allclose(expanded_ends(10**6), [0.025, 0.975], atol=1e-5)
+    assert_allclose(expanded_ends(1), [0, 1])
 
 
 def test_series_are_matched_by_unit():

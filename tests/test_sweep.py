@@ -8,6 +8,7 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_allclose
 
 from brain_tree import Play, RunPlan, atlas_image, write_tree
 from cobe.brain.dataset import read_dataset
@@ -172,6 +173,39 @@ def test_scores_find_a_planted_delay_and_nothing_in_noise():
     units = scores.session_scores(table.assign(cell="c", features="gpt"))
     assert (table.protocol == "corrected").all() and not table.leaks.any()
     assert sorted(units.held_out) == ["ses-001", "ses-002", "ses-003"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "n_features"), [("lowlevel", 4), ("lowlevel", 2), ("buttons", None)]
+)
+def test_a_control_does_not_lose_for_the_units_of_its_columns(
+    kind, n_features, tmp_path, monkeypatch
+):
+    """Seen as clips see a game: what moves the parcel most is in the smallest unit."""
+    rng = np.random.default_rng(0)
+    clips = clip_table(150, ["ses-001", "ses-002", "ses-003"])
+    features = rng.standard_normal((len(clips), 4)).astype(np.float32)
+    if n_features == 2:
+        features[:, 1], features[:, 3] = features[:, 0], features[:, 2]
+    protocol = replace(PROFILES["quick"].protocol, n_features=n_features, n_permutations=0)
+    n_trs, bold = int(150 * 64 / 60 / TR_S), {}
+    for session in ("ses-001", "ses-002", "ses-003"):
+        key = ("sub-x", session, 1)
+        x = np.nan_to_num(scores.run_features(features, clips, key, n_trs))
+        answer = np.roll(x @ [1.0, 0.3, 0.3, 0.0], 3)[:, None] + rng.standard_normal((n_trs, 3))
+        bold[key] = answer.astype(np.float32)
+    monkeypatch.setattr(scores, "load_tokens", lambda artifact: None)
+    monkeypatch.setattr(scores, "ridge_data", lambda tokens, series: (clips, bold))
+
+    def r_of(kind, factors):
+        monkeypatch.setattr(scores, "load_features", lambda a: {"features": features * factors})
+        scores._write_scores(tmp_path / "a.parquet", kind, kind, protocol, None, None, None)
+        return pd.read_parquet(tmp_path / "a.parquet").r
+
+    ones, units = np.ones(4, np.float32), np.array([1e-3, 1, 10, 1], np.float32)
+    assert_allclose(r_of(kind, units), r_of(kind, ones), atol=1e-4)
+    # components share one unit: for them the factors are a wish of the model
+    assert r_of("pixel_pca", units).max() < r_of("pixel_pca", ones).max() - 1e-3
 
 
 def test_only_the_simulation_knows_the_truth():

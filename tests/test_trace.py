@@ -1,5 +1,6 @@
 """From a figure back to the key logs: every step is found, and what does not fit is said."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -8,11 +9,12 @@ import sys
 
 import pytest
 
-from cobe.core.artifacts import SIDECAR, Store, external, file_sha256, sidecar_of
+from cobe.core.artifacts import SIDECAR, Artifact, Store, external, file_sha256, sidecar_of
 from cobe.core.errors import CobeError
 from cobe.core.lineage import as_json, as_text
 from cobe.core.records import read_manifest, read_record, write_record
 from cobe.core.trace import main, trace
+from cobe.sweep.targets import known_content
 
 
 def text(content):
@@ -140,6 +142,47 @@ def test_what_changed_below_is_said(run, tmp_path):
     meta = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps(meta | {"sha256": "0" * 64}))
     assert "gpt: was made from another version of t" in as_text(trace(figure, build))
+
+
+@pytest.mark.parametrize(
+    "algorithm, backend",
+    [
+        ("md5", "MD5E"),
+        ("md5", "MD5"),
+        ("sha1", "SHA1"),
+        ("sha256", "SHA256E"),
+        ("sha512", "SHA512"),
+    ],
+)
+def test_an_annexed_input_is_compared_by_its_key(algorithm, backend, run, tmp_path):
+    figure, build, models = run
+    content = b"a gigabyte"
+    digest, suffix = hashlib.new(algorithm, content).hexdigest(), ".nii.gz" * backend.endswith("E")
+    key = f"{backend}-s{len(content)}--{digest}{suffix}"
+    place = tmp_path / ".git/annex/objects" / key / key
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    (tmp_path / "bold.nii.gz").symlink_to(place)
+    store = Store(tmp_path / "build/smoke/artifacts", announce=lambda line: None)
+    bold = known_content(tmp_path / "bold.nii.gz")
+    assert bold.sha256 == key
+    made = store.make("series", params={}, inputs={"bold": bold}, write=text("s")).path
+    assert "problems: none" in as_text(trace(made, build, check=True))
+    for other in (b"A gigabyte", b"cut"):
+        place.write_bytes(other)
+        assert "problems: *.nii.gz: changed since" in as_text(trace(made, build, check=True))
+        assert "problems: none" in as_text(trace(made, build))
+
+
+def test_an_annexed_input_of_an_unknown_checksum_is_not_called_changed(run, tmp_path):
+    _, build, _ = run
+    (tmp_path / "bold.nii.gz").write_text("x")
+    key = f"SHA999E-s1--{'0' * 64}.nii.gz"
+    bold = Artifact("bold.nii.gz", key, tmp_path / "bold.nii.gz", key, {}, reused=True)
+    store = Store(tmp_path / "build/smoke/artifacts", announce=lambda line: None)
+    made = store.make("series", params={}, inputs={"bold": bold}, write=text("s")).path
+    said = as_text(trace(made, build, check=True))
+    assert "*.nii.gz: not checked: no SHA999 on this machine" in said
 
 
 RECORD = "smoke/05_paper_figures.json"

@@ -127,8 +127,12 @@ def test_null_caption_says_n_split_statistic_and_what_cannot_be_found():
         "corrected: mean r of 240 parcels, each session held out in turn (1,100",
         "500 permutations",
         "10 of 240 under corrected",
+        "may happen in 5 of 100 and does in 0 of 40 under as_published, 5 of 40 under corrected.",
+        "Means over parcels may be judged significant somewhat too often.",
     ):
         assert part in text
+    largest = null_caption(null_table().iloc[:N_DRAWS], PROTOCOLS, simulated=True)
+    assert "under as_published. The published" in largest and "too often" not in largest
     with pytest.raises(CobeError, match="as_published of the trials is not among corrected"):
         null_caption(null_table(), PROTOCOLS[1:], simulated=True)
 

@@ -5,6 +5,7 @@ not simplified: every stage is the project's own, in its own processes.
 """
 
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -177,6 +178,8 @@ def _figure(means: pd.DataFrame):
 def in_its_own_group(folder, workers: int, figures=None, die_after: str = "", **options) -> None:
     """`run` as a process that can be killed with all that it started, from a warm interpreter."""
     os.setsid()
+    # a shell starts what it puts into the background deaf to this one
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["COBE_WORKERS"] = str(workers)
     os.environ["TINY_PIPELINE"] = str(folder)  # by which what it left behind is found
     (Path(folder) / "started").touch()

@@ -9,7 +9,7 @@ class CobeError(Exception):
 
 
 class MachineError(CobeError):
-    """The machine lacks room, memory or a permission: nothing is wrong with the input.
+    """Room, memory or a permission is lacking, or the code was changed: the input is not at fault.
 
     Whoever leaves out what cannot be read must not leave out what could not be done: the same
     input would give another result on another machine.

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,6 +38,9 @@ from cobe.core.origin import command_of
 from cobe.core.paths import PROJECT
 from cobe.core.records import MANIFEST, read_manifest, read_record
 
+# A file of a git-annex repository is known by its key: MD5E-s<bytes>--<checksum>.nii.gz
+_ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s(\d+)--([0-9a-f]{32,})[^/]*")
+
 
 @dataclass(eq=False)
 class Node:
@@ -44,7 +49,7 @@ class Node:
     Attributes
     ----------
     name, sha256 : str
-        What it is, and the checksum of its content.
+        What it is, and the checksum of its content; of a file in git-annex, its key.
     key : str
         Of an artifact; empty for a file that cobe did not make.
     path : Path or None
@@ -283,8 +288,8 @@ class _Walk:
                 node.problems.append("where it lies was not recorded (an older sidecar)")
             elif not (place.is_file() or place.is_dir()):
                 node.problems.append("is no file" if place.exists() else "is gone")
-            elif self.check and content_sha256(place) != node.sha256:
-                node.problems.append("changed since")
+            elif self.check and (problem := _difference(place, node.sha256)):
+                node.problems.append(problem)
             self._made_in(node)
         return self.outside[mark]
 
@@ -294,6 +299,23 @@ class _Walk:
             if sidecar_of(folder).is_file():
                 node.inputs["lies in"] = self.artifact(sidecar_of(folder))
                 return
+
+
+def _difference(place: Path, recorded: str) -> str:
+    """How an input differs from what is on record: a checksum or a git-annex key; "" if not."""
+    key = _ANNEX_KEY.fullmatch(recorded)
+    if not key:
+        return "" if content_sha256(place) == recorded else "changed since"
+    algorithm, n_bytes, stated = key.groups()
+    try:
+        digest = hashlib.new(algorithm.lower(), usedforsecurity=False)
+    except ValueError:
+        return f"not checked: no {algorithm} on this machine"
+    if not place.is_file() or str(place.stat().st_size) != n_bytes:
+        return "changed since"
+    with open(place, "rb") as handle:
+        hashlib.file_digest(handle, lambda: digest)
+    return "" if digest.hexdigest() == stated else "changed since"
 
 
 def _seeds(params) -> Iterable[int]:

@@ -148,6 +148,8 @@ class Step:
         CobeError
             The notebook failed: its name, its error, and the path of the executed copy.
         """
+        # before it runs: what is edited meanwhile is not what was run
+        wanted = self._wanted()
         self.build.mkdir(parents=True, exist_ok=True)
         touched = self.build / f".touched-{self.name}"
         touched.unlink(missing_ok=True)
@@ -166,7 +168,7 @@ class Step:
         lines = touched.read_text().splitlines() if touched.is_file() else []
         artifacts = sorted({json.loads(line) for line in lines})
         touched.unlink(missing_ok=True)
-        record = self._wanted() | {
+        record = wanted | {
             "seconds": round(time.monotonic() - started_s, 1),
             "peak_gib": round(watch.peak_bytes / 2**30, 2),
             "made_s": time.time(),

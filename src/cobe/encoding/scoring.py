@@ -8,13 +8,13 @@ from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
 from cobe.encoding.crossval import N_BAND_WEIGHTS, fit_folds, load, make_plan
 from cobe.encoding.folds import run_names
+from cobe.encoding.intervals import bootstrap_r
 from cobe.encoding.permute import RefitNull
 from cobe.encoding.ridge import warn_edges
 from cobe.encoding.splits import RandomVolumes, describe_folds
 from cobe.encoding.stats import (
     block_numbers,
     block_permutations,
-    bootstrap_r,
     centre_in_segments,
     chance_of,
     fdr,
@@ -83,7 +83,7 @@ def evaluate(
 
     Intervals resample held-out blocks of at least `block_trs` rows (``bootstrap="block"``). They
     hold the noise of the held-out recordings around these models, not the variation between
-    sessions nor that of the fit, and are somewhat narrow with fewer than about 20 blocks.
+    sessions nor that of the fit.
     ``bootstrap="group"`` resamples whole groups, which includes the variation between sessions; it
     needs six groups, since with three there are only ten different resamples and the interval
     means nothing. With few sessions look at the rows of the single groups. The maximum over

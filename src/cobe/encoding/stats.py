@@ -17,6 +17,7 @@ from scipy.stats import false_discovery_control
 
 from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
+from cobe.encoding.intervals import expanded_ends
 
 CHUNK_BYTES = 2**20
 CHUNK_TARGETS = 4096
@@ -224,57 +225,6 @@ def moved_null(predicted, measured, order):
     return null.numpy()
 
 
-def bootstrap_r(predicted, measured, units, n_bootstrap, seed=0, confidence=0.95):
-    """Percentile interval of Pearson r from resampling units of rows with replacement.
-
-    Parameters
-    ----------
-    predicted, measured : arrays of shape (n_rows, n_targets)
-        Centred within runs.
-    units : int array of shape (n_rows,)
-        Rows of one number are drawn together: a block of a run, or a session.
-    n_bootstrap : int
-        Resamples; 0 gives NaN.
-    seed : int
-        Seed of the resamples.
-    confidence : float
-        Coverage that is aimed at.
-
-    Returns
-    -------
-    low, high : float64 arrays of shape (n_targets,)
-    mean : tuple of float
-        Interval of the mean over targets that have an r.
-    """
-    labels, number = np.unique(units, return_inverse=True)
-    n_targets = predicted.shape[1]
-    nan = np.full(n_targets, np.nan)
-    if n_bootstrap == 0:
-        return nan, nan.copy(), (np.nan, np.nan)
-    rng = rng_for(seed, "bootstrap")
-    counts = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=n_bootstrap)
-    begin = np.flatnonzero(np.r_[True, np.diff(number) != 0])
-    if len(begin) != len(labels):
-        order = np.argsort(number, kind="stable")
-        predicted, measured, number = predicted[order], measured[order], number[order]
-        begin = np.flatnonzero(np.r_[True, np.diff(number) != 0])
-    ends = [100 * (1 - confidence) / 2, 100 * (1 + confidence) / 2]
-    low, high = nan.copy(), nan.copy()
-    total, used = np.zeros(n_bootstrap), 0
-    for first in range(0, n_targets, 4096):
-        chunk = slice(first, first + 4096)
-        p, y = predicted[:, chunk], measured[:, chunk]
-        py, pp, yy = (counts @ np.add.reduceat(a, begin, axis=0) for a in (p * y, p * p, y * y))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            r = py / np.sqrt(pp * yy)
-        low[chunk], high[chunk] = np.percentile(r, ends, axis=0)
-        there = np.isfinite(r).all(axis=0)
-        total += r[:, there].sum(axis=1)
-        used += there.sum()
-    mean = tuple(np.percentile(total / used, ends)) if used else (np.nan, np.nan)
-    return low, high, mean
-
-
 @dataclass(frozen=True)
 class Comparison:
     """Two models over the same units.
@@ -311,8 +261,8 @@ def paired_comparison(
 
     The units are taken as exchangeable under the null hypothesis: the sign of each difference is
     flipped on its own, all ways if there are no more than `n_permutations`. Sessions of few
-    subjects generalise to sessions of these subjects, not to other people. The percentile interval
-    is too narrow with fewer than about ten units.
+    subjects generalise to sessions of these subjects, not to other people. The interval is one of
+    expanded percentiles (`cobe.encoding.intervals.expanded_ends`).
 
     Parameters
     ----------
@@ -363,7 +313,7 @@ def paired_comparison(
         null = rng.choice((-1.0, 1.0), size=(n_permutations, n)) @ d / n
         p = (1 + (np.abs(null) >= abs(d.mean()) - 1e-12).sum()) / (1 + n_permutations)
     drawn = rng_for(seed, "units").integers(n, size=(n_bootstrap, n))
-    low, high = np.quantile(d[drawn].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(d[drawn].mean(axis=1), expanded_ends(n, confidence))
     smallest = 2 / 2**n if exact else 1 / (1 + n_permutations)
     return Comparison(float(d.mean()), float(p), float(low), float(high), n, smallest, exact)
 

@@ -10,6 +10,7 @@ from cobe.core.errors import CobeError
 from cobe.core.seeds import rng_for
 from cobe.encoding.banded import sample_band_weights
 from cobe.encoding.crossval import N_BAND_WEIGHTS, fit_folds, load, make_plan
+from cobe.encoding.intervals import expanded_ends
 from cobe.encoding.reduce import Reduction
 from cobe.encoding.scoring import (
     check_enough_groups,
@@ -343,8 +344,7 @@ def _test(gain, share, n_permutations, n_bootstrap, seed):
         counts = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=n_bootstrap)
         with np.errstate(divide="ignore", invalid="ignore"):
             drawn = (counts @ gain) / (counts @ share)
-        columns["ci_low"][there], columns["ci_high"][there] = np.percentile(
-            drawn, [2.5, 97.5], axis=0
-        )
-        mean["ci_low"], mean["ci_high"] = np.percentile(drawn.mean(axis=1), [2.5, 97.5])
+        ends = expanded_ends(n_units)
+        columns["ci_low"][there], columns["ci_high"][there] = np.quantile(drawn, ends, axis=0)
+        mean["ci_low"], mean["ci_high"] = np.quantile(drawn.mean(axis=1), ends)
     return columns, mean

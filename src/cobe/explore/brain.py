@@ -21,7 +21,7 @@ from nilearn.surface import InMemoryMesh
 from cobe.core.errors import CobeError
 from cobe.explore import live as parts
 from cobe.report import maps, style
-from cobe.report.rows import require
+from cobe.report.rows import atlas_labels, require, target_labels
 
 SIDES = ("left", "right")
 MENUS = ("hemisphere", "view")
@@ -32,7 +32,9 @@ FRAME_PX = 620
 COLUMNS = ("subject", "target", "features", "r", "q")
 
 
-def participant_parcels(table: pd.DataFrame, subject: str, features: str = "gpt") -> pd.DataFrame:
+def participant_parcels(
+    table: pd.DataFrame, subject: str, features: str = "gpt", labels: np.ndarray | None = None
+) -> pd.DataFrame:
     """One participant's parcels out of the table of parcels.
 
     Parameters
@@ -41,16 +43,19 @@ def participant_parcels(table: pd.DataFrame, subject: str, features: str = "gpt"
         Columns subject, target (parcel from 0), features, r, q; one cell and protocol.
     subject, features : str
         Which rows.
+    labels : int array or None
+        Of the atlas, from `cobe.report.rows.atlas_labels`; None: they are 1 to n.
 
     Returns
     -------
     parcels : pandas.DataFrame
-        Columns label (of the atlas: target + 1), r, q; one row per parcel.
+        Columns label (of the atlas), r, q; one row per parcel.
 
     Raises
     ------
     CobeError
-        A column is missing, no row is of that participant and features, or a parcel is there twice.
+        A column is missing, no row is of that participant and features, or a parcel is there twice
+        or not in the atlas.
     """
     require(table, COLUMNS, "parcel table")
     for name, wanted in (("subject", subject), ("features", features)):
@@ -62,7 +67,7 @@ def participant_parcels(table: pd.DataFrame, subject: str, features: str = "gpt"
     rows = table[(table.subject == subject) & (table.features == features)]
     if rows.target.duplicated().any():
         raise CobeError(f"parcel table: a parcel of {subject} is there twice; keep one cell")
-    label = rows.target.astype(int) + 1
+    label = target_labels(rows.target, labels, "parcel table")
     return pd.DataFrame({"label": label, "r": rows.r, "q": rows.q}).reset_index(drop=True)
 
 
@@ -95,7 +100,12 @@ def brain_browser(table: pd.DataFrame, atlas_img, simulated: bool, live: bool | 
     if not len(table):
         raise CobeError("parcel table: no rows; make it by notebook 09_explore")
     people, kinds = sorted(table.subject.unique()), sorted(table.features.unique())
-    every = {(who, what): participant_parcels(table, who, what) for who in people for what in kinds}
+    labels = atlas_labels(atlas_img)
+    every = {
+        (who, what): participant_parcels(table, who, what, labels)
+        for who in people
+        for what in kinds
+    }
     top = maps.scale_top(list(every.values()))
     widgets = parts.widgets_of(live)
     if widgets is None:

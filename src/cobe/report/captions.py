@@ -73,7 +73,8 @@ def caption(
     Parameters
     ----------
     name : str
-        Name of the figure, as in `cobe.report.manifest.figure_names` (``_maps`` may follow).
+        Name of the figure, as in `cobe.report.manifest.figure_names` (``_maps`` may follow), or
+        ``"film6_predicted_frames"``.
     profile : Profile
         What was run.
     scores, losses : pandas.DataFrame or None
@@ -111,6 +112,8 @@ def caption(
         words = _controls_words(profile, scores)
     elif name == "fig6_predicted_frames":
         words = _frames_words(profile)
+    elif name == "film6_predicted_frames":
+        words = _film_words(profile)
     else:
         raise CobeError(f"figure {name!r}: has no caption; see cobe.report.manifest.figure_names")
     data = f"{SIMULATED_DATA if simulated else REAL_DATA}; profile {profile.name!r}."
@@ -262,7 +265,9 @@ def _controls_words(profile: Profile, scores) -> list[str]:
     corrected = of_protocol(scores, profile.protocol)
     return [
         "The trained base model beside its untrained twin and features that need no GPT: mean of r "
-        f"over {_n_words(profile, corrected)}.",
+        f"over {_n_words(profile, corrected)}. Low-level video and buttons have columns in units "
+        "of their own: each is scaled to variance 1 in the training rows, and sets that are wider "
+        "than the models' features come to as many principal components.",
         R_WORDS,
         _mark_words(profile),
         "The star marks the highest mean r of each subject, whichever feature set that is; "
@@ -280,6 +285,18 @@ def _frames_words(profile: Profile) -> list[str]:
         "last frame standing still. PSNR over all 16 frames of a clip, on pixels before the "
         "display's gamma.",
         f"Frames are {profile.vqvae.resolution} x {profile.vqvae.resolution} pixels.",
+    ]
+
+
+def _film_words(profile: Profile) -> list[str]:
+    return [
+        "32 moving frames, one clip per row, in two columns. First both columns show the 16 frames "
+        "of the context clip; then the left one shows the 16 frames that really came next, and the "
+        "right one, under a light bar, the next clip as the base model predicts it from the "
+        "context, one token at a time, and the VQ-VAE decodes it. Clips have 15 frames per second; "
+        "the film shows each for 70 ms (about 14 per second), holds the last for a second and "
+        "starts again. Frames have at most 64 colours, lightened where the video is nearly black.",
+        f"Frames are {profile.vqvae.resolution} x {profile.vqvae.resolution} pixels, enlarged.",
     ]
 
 

@@ -88,7 +88,8 @@ def axis_figure(
         Columns cell, step, val_loss (nats/token).
     scores : pandas.DataFrame
         `cobe.encoding.evaluate`'s columns, with cell, features, protocol, subject, and optionally
-        label (the atlas label of a target; else target + 1). Rows of other protocols are left out.
+        label (the atlas label of a target; else the target is its place among the atlas's labels).
+        Rows of other protocols are left out.
     atlas_img : nibabel image
         Integer labels of the parcels in MNI space; not used without maps.
     simulated : bool

@@ -25,7 +25,7 @@ from scipy import ndimage
 from cobe.core.config import Axis, Profile, axis_cells
 from cobe.core.errors import CobeError
 from cobe.report import style
-from cobe.report.rows import parcel_rows
+from cobe.report.rows import atlas_labels, parcel_rows
 
 VIEWS = ("lateral", "medial")
 Q_SURVIVES = 0.05
@@ -271,8 +271,11 @@ def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, at
     """
     cells = axis_cells(profile, axis)
     plan = layout(len(cells))
-    per_subject = {s: [parcel_rows(scores, cell.name, s) for cell in cells] for s in subjects}
-    _check_labels(per_subject, np.unique(np.asarray(atlas_img.dataobj)).astype(int))
+    labels = atlas_labels(atlas_img)
+    per_subject = {
+        s: [parcel_rows(scores, cell.name, s, labels) for cell in cells] for s in subjects
+    }
+    _check_labels(per_subject, labels)
     images = atlas_views(atlas_img, plan)
     _map_headings(figure, top_mm, axis, plan)
     top = scale_top([table for tables in per_subject.values() for table in tables])

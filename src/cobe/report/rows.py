@@ -108,15 +108,63 @@ def summary_row(
     return rows.iloc[0] if len(rows) else None
 
 
-def parcel_rows(scores: pd.DataFrame, cell: str, subject: str) -> pd.DataFrame:
-    """One row per parcel of one trained cell and subject: columns label (atlas), r, q.
+def atlas_labels(atlas_img) -> np.ndarray:
+    """Labels of an atlas without 0, ascending: the order of the columns of the parcel series."""
+    labels = np.unique(np.asarray(atlas_img.dataobj)).astype(int)
+    return labels[labels != 0]
 
-    The atlas label is the column ``label`` where the table has one, else target + 1.
+
+def target_labels(
+    targets: pd.Series, labels: np.ndarray | None, name: str = "score table"
+) -> pd.Series:
+    """The atlas label of each target (from 0).
+
+    Parameters
+    ----------
+    targets : pandas.Series
+        Places among the parcels.
+    labels : int array or None
+        From `atlas_labels`; None: they are 1 to n.
+    name : str
+        Of the table, for the error.
 
     Raises
     ------
     CobeError
-        A parcel appears twice.
+        The atlas has fewer labels.
+    """
+    targets = targets.astype(int)
+    if labels is None:
+        return targets + 1
+    beyond = targets[(targets < 0) | (targets >= len(labels))]
+    if len(beyond):
+        raise CobeError(
+            f"{name}: parcel {beyond.iloc[0] + 1} (target {beyond.iloc[0]}) is not in the atlas, "
+            f"which has {len(labels)} labels; hand over the atlas that the scores were made with"
+        )
+    return pd.Series(labels[targets], index=targets.index)
+
+
+def parcel_rows(
+    scores: pd.DataFrame, cell: str, subject: str, labels: np.ndarray | None = None
+) -> pd.DataFrame:
+    """One row per parcel of one trained cell and subject: columns label (atlas), r, q.
+
+    The atlas label is the column ``label`` where the table has one, else as `target_labels` says.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Score table of one protocol.
+    cell, subject : str
+        Which rows.
+    labels : int array or None
+        As of `target_labels`.
+
+    Raises
+    ------
+    CobeError
+        A parcel appears twice, or is not in the atlas.
     """
     rows = scores[
         (scores["cell"] == cell)
@@ -125,7 +173,8 @@ def parcel_rows(scores: pd.DataFrame, cell: str, subject: str) -> pd.DataFrame:
         & (scores["summary"] == "target")
         & (scores["held_out"].astype(str) == "all")
     ]
-    label = rows["label"] if "label" in rows.columns else rows["target"] + 1
+    own = "label" in rows.columns
+    label = rows["label"] if own else target_labels(rows["target"], labels)
     parcels = pd.DataFrame({"label": label.astype(int), "r": rows["r"], "q": rows["q"]})
     if parcels["label"].duplicated().any():
         raise CobeError(f"score table: a parcel of {cell}, {subject} has two rows; keep one")

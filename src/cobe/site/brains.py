@@ -14,6 +14,7 @@ from cobe.core.profiles import get_profile
 from cobe.explore.brain import brain_still, brain_view, participant_parcels
 from cobe.explore.live import figure_png
 from cobe.report.maps import scale_top
+from cobe.report.rows import atlas_labels
 from cobe.sweep.pipeline import load_atlas, open_pipeline
 
 TABLE = "table_parcels.csv"
@@ -57,8 +58,9 @@ def write_brains(figures: Path, profile: str, files: Path, stills: Path) -> str:
         raise CobeError(f"{path}: not the table of parcels ({error}); make it again") from None
     pipeline = open_pipeline(profile)
     atlas, simulated = load_atlas(pipeline), get_profile(profile).plan is not None
+    labels = atlas_labels(atlas)
     parcels = {
-        (subject, features): participant_parcels(table, subject, features)
+        (subject, features): participant_parcels(table, subject, features, labels)
         for subject in subjects
         for features in MODELS
     }

@@ -17,7 +17,7 @@ from cobe.encoding import Reduction, evaluate, unique_variance
 from cobe.encoding.controls import level_and_time
 from cobe.encoding.stats import paired_comparison
 from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import load_features, ridge_data
+from cobe.sweep.features import MIXED_UNITS, load_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.pipeline import Pipeline
 from cobe.sweep.protocols import protocol_options, quiet_edges
@@ -26,10 +26,6 @@ from cobe.sweep.scores import RunKey, keys_by_subject, run_features
 LEARNED = "gpt"
 LEVEL_AND_TIME = "level_and_time"
 BANDS = (LEARNED, "untrained", "vq", "pixel_pca", "lowlevel", "buttons", LEVEL_AND_TIME)
-# columns in units of their own; those of the other bands share one, and their variances say which
-# directions are loud
-MIXED_UNITS = ("lowlevel", "buttons", LEVEL_AND_TIME)
-N_COMPONENTS = 12
 Q_FOUND = 0.05
 EXPECTED = {
     "low": ("lowlevel", "pixel_pca"),
@@ -50,7 +46,8 @@ def scaled_band(name: str, features: np.ndarray) -> np.ndarray:
 
     Band weights and penalties are searched on one grid for all bands, so none may be louder for its
     units. Components of one kind keep their variances relative to each other; columns in units of
-    their own (`MIXED_UNITS`) get variance 1 each before. No response enters these numbers.
+    their own (`cobe.sweep.features.MIXED_UNITS`, level and time) get variance 1 each before. No
+    response enters these numbers.
 
     Parameters
     ----------
@@ -68,7 +65,7 @@ def scaled_band(name: str, features: np.ndarray) -> np.ndarray:
         No column changes.
     """
     centred = features - features.mean(axis=0, dtype=float)
-    if name in MIXED_UNITS:
+    if name in (*MIXED_UNITS, LEVEL_AND_TIME):
         spread = centred.std(axis=0)
         centred = centred / np.where(spread > 1e-9 * spread.max(), spread, np.inf)
     total = centred.var(axis=0).sum()
@@ -86,9 +83,10 @@ def unique_by_band(
 ) -> pd.DataFrame:
     """What each band explains beyond all others, per participant and parcel.
 
-    Every band is scaled (`scaled_band`) and brought to its first `N_COMPONENTS` principal
-    components, which are fitted in each fold on the volumes that its training rows look at: no band
-    wins by its width, and 7 bands with 5 delays stay below the number of training volumes.
+    Every band is scaled (`scaled_band`) and brought to as many principal components as the protocol
+    gives every model, or keeps its width where it is narrower. They are fitted in each fold on the
+    volumes that its training rows look at. With fewer components a band would be credited with
+    what the others lost by being cut.
     The search is the smallest that is fair: equal weights for all bands, each band alone, equal
     weights for the controls. Delays, penalties (in units of the mean variance of all columns), what
     is held out and permutations are the protocol's.
@@ -109,9 +107,9 @@ def unique_by_band(
     Returns
     -------
     table : DataFrame
-        The columns of `cobe.encoding.unique.unique_variance`; subject; ``r2_alone``, the held-out
-        R2 of the band without any other; ``found``: q < .05, False in summaries and single groups,
-        which have no q.
+        The columns of `cobe.encoding.unique.unique_variance`; subject; n_components of the band;
+        ``r2_alone``, the held-out R2 of the band without any other; ``found``: q < .05, False in
+        summaries and single groups, which have no q.
 
     Raises
     ------
@@ -124,7 +122,7 @@ def unique_by_band(
     if unknown:
         raise CobeError(f"band {unknown[0]!r}: not among {', '.join(features)}; give its features")
     scaled = {name: scaled_band(name, values) for name, values in features.items()}
-    reduce = {name: _reduction(values) for name, values in scaled.items()}
+    reduce = {name: _reduction(values, protocol) for name, values in scaled.items()}
     # in units of the mean variance of all columns, the same with and without the band: penalties
     # relative to each model's own columns differ a little, and useless predictions that are shrunk
     # a little more are better in every block, which the paired test takes for a finding
@@ -157,7 +155,8 @@ def unique_by_band(
                     **options | {"n_permutations": 0},
                     n_bootstrap=0,
                 )
-            tables.append(_with_alone(table, alone).assign(subject=subject))
+            about = {"subject": subject, "n_components": reduce[band].n_components}
+            tables.append(_with_alone(table, alone).assign(**about))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -174,9 +173,9 @@ def _check(features, clips, protocol: Protocol) -> None:
         )
 
 
-def _reduction(values: np.ndarray) -> Reduction:
+def _reduction(values: np.ndarray, protocol: Protocol) -> Reduction:
     n_changing = int((values.std(axis=0) > 0).sum())
-    return Reduction("pca", min(N_COMPONENTS, n_changing), scale=False)
+    return Reduction("pca", min(protocol.n_features or n_changing, n_changing), scale=False)
 
 
 def _with_alone(table: pd.DataFrame, alone: pd.DataFrame) -> pd.DataFrame:

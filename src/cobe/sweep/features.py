@@ -29,6 +29,9 @@ from cobe.video.gpt import load_gpt
 from cobe.video.tokenset import TokenSet
 
 CONTROLS = ("pixel_pca", "lowlevel", "vq", "buttons")
+# columns in units of their own; those of all other feature sets share one, and their variances say
+# which directions are loud
+MIXED_UNITS = ("lowlevel", "buttons")
 N_PIXEL_FIT_CLIPS = 1500
 # at least; components need as many windows to fit on
 N_FIT_WINDOWS = 1000

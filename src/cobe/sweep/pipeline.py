@@ -28,7 +28,8 @@ from cobe.core.profiles import get_profile
 from cobe.core.timing import TR_S
 from cobe.encoding.splits import split_sessions
 from cobe.stimulus.bk2 import read_bk2
-from cobe.stimulus.playback import check_rom, decode
+from cobe.stimulus.playback import check_rom
+from cobe.sweep.decoding import write_frames
 from cobe.sweep.endings import endings_apart, write_endings
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.targets import (
@@ -211,7 +212,7 @@ def _check_endings(pipeline: Pipeline, dataset: Dataset) -> Dataset:
             (replace(dataset, folders=folders, runs=(run,), findings=()),),
             params={"skip_first_line": [rep.skip_first_line for rep in replayed(run)]},
             inputs={f"bk2 {rep.row}": external(rep.bk2) for rep in replayed(run)},
-            code=("cobe.brain.endings",),
+            code=("cobe.sweep.endings",),
             suffix=".json",
             apart=True,
         )
@@ -292,11 +293,11 @@ def frames(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
     jobs = [
         Job(
             f"frames/{run.name}_row-{rep.row}",
-            _write_frames,
+            write_frames,
             (rep.bk2, size, rep.skip_first_line, stimuli),
             params={"size": size, "skip_first_line": rep.skip_first_line},
             inputs={"bk2": external(rep.bk2)},
-            code=("cobe.stimulus.playback",),
+            code=("cobe.sweep.decoding",),
             suffix=".b2nd",
             apart=True,
         )
@@ -304,12 +305,6 @@ def frames(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:
     ]
     made = make_all(pipeline.store, jobs, "playing replays", "replay")
     return {(*run.key, rep.row): item for (run, rep), item in zip(pairs, made, strict=True)}
-
-
-def _write_frames(
-    path: Path, bk2: Path, size: int, skip_first_line: bool, stimuli: Path | None
-) -> None:
-    decode(bk2, path, size, skip_first_line, stimuli)
 
 
 def parcel_bold(pipeline: Pipeline, dataset: Dataset) -> dict[tuple, Artifact]:

@@ -13,10 +13,10 @@ from cobe.brain.dataset import Dataset, Run
 from cobe.core.artifacts import Artifact
 from cobe.core.config import Cell, Protocol
 from cobe.core.timing import TR_S
-from cobe.encoding import evaluate
+from cobe.encoding import Reduction, evaluate
 from cobe.encoding.align import clips_to_trs
 from cobe.sweep.cells import load_tokens
-from cobe.sweep.features import load_features, model_features, ridge_data
+from cobe.sweep.features import MIXED_UNITS, load_features, model_features, ridge_data
 from cobe.sweep.jobs import Job, make_all
 from cobe.sweep.models import sweep_cells, untrained_controls
 from cobe.sweep.pipeline import Pipeline, repetition_keys, usable_runs
@@ -116,6 +116,28 @@ def keys_by_subject(clips: pd.DataFrame, bold: dict[tuple, np.ndarray]) -> dict[
     return {subject: [key for key in present if key[0] == subject] for subject in subjects}
 
 
+def own_units(features: np.ndarray, protocol: Protocol) -> Reduction:
+    """How features with columns in units of their own come to the ridge, which has one penalty.
+
+    Every column gets variance 1 in the training rows: otherwise those in small units, such as
+    motion energy beside contrast, would be shrunk away, and a control would lose for its units.
+    Wider sets come to as many principal components as the protocol gives every model.
+
+    Parameters
+    ----------
+    features : array (n_windows, n_features)
+    protocol : Protocol
+
+    Returns
+    -------
+    reduction : Reduction
+    """
+    n = protocol.n_features
+    if n is None or features.shape[1] <= n:
+        return Reduction("scale")
+    return Reduction("pca", n)
+
+
 def _write_scores(
     path: Path,
     name: str,
@@ -127,7 +149,11 @@ def _write_scores(
 ) -> None:
     torch.set_num_threads(1)
     clips, series = ridge_data(load_tokens(tokenised), bold)
-    table = score_features(load_features(source), clips, series, protocol)
+    features = load_features(source)
+    options = {}
+    if kind in MIXED_UNITS:
+        options["reduce"] = own_units(features["features"], protocol)
+    table = score_features(features, clips, series, protocol, **options)
     table.assign(cell=name, features=kind).to_parquet(path)
 
 

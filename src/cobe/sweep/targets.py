@@ -164,7 +164,7 @@ def volumes_job(atlas: Artifact, protocol: Protocol, run: Run) -> Job:
             "mask": known_content(run.mask),
             "confounds": known_content(run.confounds),
         },
-        code=("cobe.brain.bold",),
+        code=("cobe.brain.bold", "cobe.sweep.targets"),
         suffix=".npz",
     )
 
@@ -182,7 +182,8 @@ def series_job(atlas: Artifact, run: Run) -> Job:
             "series": known_content(run.timeseries),
             "labels": known_content(dseg),
         },
-        code=("cobe.brain.timeseries",),
+        # which column becomes which parcel is decided here
+        code=("cobe.brain.timeseries", "cobe.sweep.targets"),
         suffix=".npz",
     )
 

@@ -19,7 +19,6 @@ from cobe.sweep.bands import (
     EXPECTED,
     LEARNED,
     LEVEL_AND_TIME,
-    N_COMPONENTS,
     Q_FOUND,
     parcel_regions,
     region_units,
@@ -28,7 +27,7 @@ from cobe.sweep.bands import (
 WORDS = CONTROL_WORDS | {LEVEL_AND_TIME: "level and time"}
 COLUMNS = (
     "target summary held_out band delta_r2 q ci_low ci_high r2_full r2_controls r2_alone found "
-    "n_trs subject"
+    "n_trs subject n_components"
 ).split()
 REGION_WORDS = {
     "low": "low-level",
@@ -222,7 +221,7 @@ def band_verdict(table: pd.DataFrame) -> str:
     adds = paired_comparison(own.r2_full, own.r2_controls)
     more = "they add" if adds.ci_low > 0 else "nothing is shown to be added"
     shown = (
-        f"{words}, {N_COMPONENTS} components each: {WORDS[LEARNED]}, alone R² "
+        f"{words}, at most {widest(table)} components each: {WORDS[LEARNED]}, alone R² "
         f"{_signed(units[LEARNED].mean())}, the best control, "
         f"{WORDS.get(best, best)}, {_signed(units[best].mean())}; difference "
         f"{_signed(alone.difference)} [{_signed(alone.ci_low)}, {_signed(alone.ci_high)}]."
@@ -232,6 +231,11 @@ def band_verdict(table: pd.DataFrame) -> str:
         f"[{_signed(adds.ci_low, 4)}, {_signed(adds.ci_high, 4)}] of the variance "
         f"(n = {alone.n_units} held-out groups of {means.subject.nunique()} participants)."
     )
+
+
+def widest(table: pd.DataFrame) -> int:
+    """Most principal components that a band has."""
+    return int(table.n_components.max())
 
 
 def _signed(value: float, digits: int = 3) -> str:
@@ -268,8 +272,8 @@ def bands_caption(
         "Numbers at the right: share of parcels in which the band was found "
         f"(q < {Q_FOUND:g}: sign flips of held-out blocks, false discovery rate over parcels; a "
         "parcel alone has less power than the mean over a region).",
-        f"Every band is cut to its first {N_COMPONENTS} principal components, fitted inside the "
-        "training volumes, so that none wins by its width; a trained model's blocks are one band.",
+        f"Every band has at most {widest(table)} principal components, fitted inside the training "
+        "volumes, as many as every model has elsewhere; a trained model's blocks are one band.",
         f"n = {n_subjects} participants, {int(n_trs.min()):,} to {int(n_trs.max()):,} held-out "
         f"volumes each; each {holdout} held out in turn, none of them seen by the video model.",
         f"{SIMULATED_DATA if simulated else REAL_DATA}.",

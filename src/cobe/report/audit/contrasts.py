@@ -40,6 +40,7 @@ from cobe.report.style import level_text
 
 CONTROLS = ("pixel_pca", "lowlevel", "vq", "buttons")
 CLEAR_RATIO = 0.02
+BEYOND_CHANCE = 0.05
 RECIPE = "dropout attention attention_dropout activation_checkpointing compile tokens_once".split()
 PUBLISHED_RECIPE, OUR_RECIPE = "published recipe", "no checkpointing"
 
@@ -98,25 +99,37 @@ def null_brain(results: Results, kind: str) -> Finding:
     protocol = protocol_of(results, kind)
     table = results.table("null_trials")
     rows = table[table["protocol"] == protocol.name]
-    if rows.empty or not np.isfinite(rows["r"]).all():
+    if rows.empty or not np.isfinite(rows[["r", "chance_95"]]).all(axis=None):
         raise NotComputed(f"null brain under {protocol.name}")
-    low, high = rows["r"].min(), rows["r"].max()
+    n, low, high = len(rows), rows["r"].min(), rows["r"].max()
     positive, found = int((rows["r"] > 0).sum()), int((rows["n_found"] > 0).sum())
+    passes = int((rows["r"] > rows["chance_95"]).sum())
     text = (
         f"BOLD unrelated to the video: {protocol.summary} r {number(low)} to {number(high)}, above "
-        f"0 in {positive} of {len(rows)} draws; parcels pass correction in {found} draws"
+        f"0 in {positive} of {n} draws; {passes} of {n} draws above its own chance level (5 % "
+        f"expected); parcels pass correction in {found} draws"
     )
-    # more than so many would be a surprise for a test that holds its level
-    false = found > binom.ppf(0.975, len(rows), Q_SURVIVES)
-    direction = RISES if positive == len(rows) or false else SAME
-    passes = int((rows["r"] > rows["chance_95"]).sum())
     details = (
         f"median of the mean over parcels {number(rows['r_mean'].median())}, of the maximum "
         f"{number(rows['r_max'].median())} (a maximum is above 0 by construction, a mean is not); "
-        f"above its own chance level in {passes} of {len(rows)} draws, of which 5 % may be; fewest "
-        f"parcels that can pass: {rows['fewest_findable'].iloc[0]} of {rows['n_parcels'].iloc[0]}"
+        f"a test that holds its level passes at most {_most(n, BEYOND_CHANCE)} of {n} draws (97.5 "
+        f"%); fewest parcels that can pass: {rows['fewest_findable'].iloc[0]} of "
+        f"{rows['n_parcels'].iloc[0]}; {_orders_words(results, protocol)}"
     )
-    return Finding(text, direction, details=f"{details}; {_orders_words(results, protocol)}")
+    return Finding(text, _null_direction(n, positive, found, passes), details=details)
+
+
+def _null_direction(n: int, positive: int, found: int, passes: int) -> str:
+    """No difference only where neither the parcels nor the reported statistic pass too often."""
+    if positive == n or found > _most(n, Q_SURVIVES):
+        return RISES
+    # no parcel is wrongly found too often, but the reported number is not nothing either
+    return UNCLEAR if passes > _most(n, BEYOND_CHANCE) else SAME
+
+
+def _most(n: int, rate: float) -> int:
+    """More than so many would be a surprise for a test that holds its level."""
+    return int(binom.ppf(0.975, n, rate))
 
 
 def _orders_words(results: Results, protocol) -> str:

@@ -28,10 +28,12 @@ def null_caption(trials: pd.DataFrame, protocols, simulated: bool) -> str:
         A protocol of the trials is not among `protocols`.
     """
     looks = looks_of(trials)
-    splits, findable = [], []
+    splits, findable, above = [], [], []
     for name in looks:
         here = trials[trials["protocol"] == name]
         splits.append(_split_words(here, protocols))
+        passes = int((here["r"] > here["chance_95"]).sum())
+        above.append(f"{passes} of {len(here)} under {name}")
         fewest, n = int(here["fewest_findable"].iloc[0]), int(here["n_parcels"].iloc[0])
         findable.append(f"{fewest} of {n} under {name}" if fewest <= n else f"none under {name}")
     return (
@@ -42,11 +44,19 @@ def null_caption(trials: pd.DataFrame, protocols, simulated: bool) -> str:
         f"{' '.join(splits)} **a** The statistic that each protocol reports, over "
         "surrogates; line: the truth. **b** The same against the 95th percentile of that "
         "statistic under block permutations within the protocol's own split, one point per "
-        "surrogate; above the line a null brain passes for a result, which may happen in 5 of 100. "
+        "surrogate; above the line a null brain passes for a result, which may happen in 5 of 100 "
+        f"and does in {', '.join(above)}.{_mean_words(trials)} "
         "The published figures have no chance level. **c** Parcels that pass a false discovery "
         f"rate of {Q_FOUND:g}; with so many permutations the fewest that can be found are "
         f"{', '.join(findable)}."
     )
+
+
+def _mean_words(trials) -> str:
+    """What is known of the chance level of a mean; nothing where no protocol reports one."""
+    if not (trials["summary"] == "mean").any():
+        return ""
+    return " Means over parcels may be judged significant somewhat too often."
 
 
 def _split_words(here, protocols) -> str:

@@ -30,8 +30,8 @@ ALLOCATION_CAPTION = (
     "frames per second. `told`: the best size and its interval lie inside the search, the interval "
     "spans less than a factor of ten, and the fit fixes the exponents of size and video; where it "
     "is False, they are empty. `extrapolated`: the best size or video, or the scan time, lies "
-    "beyond what the fit has seen; so for what doubling adds. A response that could not be "
-    "allocated has one row. `flat_n_low` to `flat_n_high`: "
+    "beyond what the fit has seen; so for what doubling adds, for compute empty where its gain is. "
+    "A response that could not be allocated has one row. `flat_n_low` to `flat_n_high`: "
     "sizes within 1 % of the best response. `said`: what the surface says and cannot tell."
 )
 
@@ -195,18 +195,20 @@ def _bias_seen(cut) -> str:
 
 
 def _doubled_words(table) -> str:
-    """On how many settings of panel c what is doubled lies beyond what the fit has seen."""
+    """In how many settings of known gain what is doubled lies beyond what the fit has seen."""
     scores = table[table.response == SCORE] if len(table) else table
     if not len(scores):
         return ""
-    n_compute, n_hours = (
-        int(scores[f"gain_{step}_extrapolated"].astype(bool).sum())
-        for step in ("compute", "scan_hours")
-    )
-    return (
-        f" (open: extrapolated, in {n_compute} of {len(scores)} settings of the table for compute, "
-        f"in {n_hours} for scan time)"
-    )
+    counts, unknown = [], []
+    for step, words in (("compute", "compute"), ("scan_hours", "scan time")):
+        known = scores[np.isfinite(scores[f"gain_{step}"])]
+        if not len(known):
+            unknown.append(f"the gain from {words} cannot be told")
+            continue
+        beyond = int(known[f"gain_{step}_extrapolated"].eq(True).sum())
+        counts.append(f"{beyond} of the {len(known)} settings that tell the gain from {words}")
+    opened = [f"open: extrapolated, in {' and '.join(counts)}"] if counts else []
+    return f" ({'; '.join([*opened, *unknown])})"
 
 
 def _parcel_words(rows) -> str:

@@ -42,6 +42,12 @@ def doubt(fit: ScalingFit, factor: str) -> str:
     return f"the data do not fix the exponent of {words}" if factor in fit.unfixed else ""
 
 
+def no_intervals(fit: ScalingFit) -> str:
+    """Why shares of the gain have no intervals; each depends on every factor."""
+    names = " and ".join(FACTOR_WORDS[name] for name in fit.unfixed)
+    return f"no intervals: the data do not fix the exponent of {names}"
+
+
 def refusal(fit, factor: str) -> str:
     """Why there is no curve along a factor, or no band; "" where there are both."""
     return unusable(fit, factor) or caution(fit, factor)

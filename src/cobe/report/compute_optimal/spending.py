@@ -47,8 +47,8 @@ def allocation_table(
         flat_n_high (sizes within 1 % of the best response), told and extrapolated as
         `cobe.report.scaling.allocate` gives them, gain_compute_extrapolated and
         gain_scan_hours_extrapolated, said (its statements). Where the best is not told, size,
-        video, what is reached and what compute adds are NaN, and said gives the reasons; what scan
-        time adds is NaN where its exponent is not fixed.
+        video, what is reached and what compute adds (with its flag) are NaN, and said gives the
+        reasons; what scan time adds is NaN where its exponent is not fixed.
 
     Raises
     ------
@@ -87,6 +87,8 @@ def _row(fit, best, rows) -> dict:
     if not fit.is_score or draw.doubt(fit, "scan_hours"):
         without += ["gain_scan_hours", "hours_enough"]
     row |= {f"{name}{end}": np.nan for name in without for end in ("", "_low", "_high")}
+    if not np.isfinite(row["gain_compute"]):
+        row["gain_compute_extrapolated"] = np.nan
     return row | {"told": best.told, "extrapolated": best.extrapolated, "said": "; ".join(own)}
 
 
@@ -200,6 +202,8 @@ def share_statements(shares: pd.DataFrame, fits: dict) -> list[str]:
             said.append(f"{name}: flat, no power law in any factor: there is no gain to share")
             continue
         parts = ", ".join(_share_words(row, fit) for row in mine.itertuples())
+        if fit.unfixed and mine.share.notna().any():
+            parts += f"; {draw.no_intervals(fit)}"
         largest = mine.largest_share.iloc[0]
         verdict = "it cannot be told which factor explains the largest share"
         if largest:
@@ -208,8 +212,7 @@ def share_statements(shares: pd.DataFrame, fits: dict) -> list[str]:
             words = draw.FACTOR_WORDS[largest]
             verdict = f"{words} explains the largest share over the ranges tried, {where}"
         said.append(f"{name}: {verdict} ({parts})")
-    fitted = any(not isinstance(fit, Refused) for fit in fits.values())
-    return [*said, *([f"Intervals are {SHARED}"] if fitted else [])]
+    return [*said, *([f"Intervals are {SHARED}"] if shares.share_low.notna().any() else [])]
 
 
 def _share_words(row, fit) -> str:
@@ -217,6 +220,8 @@ def _share_words(row, fit) -> str:
     if np.isnan(row.share):
         lost = row.factor in fit.lost
         return f"{words} not known ({'no power law' if lost else 'nor then its share'})"
+    if np.isnan(row.share_low):
+        return f"{words} {row.share:.0%}"
     return f"{words} {row.share:.0%} [{row.share_low:.0%}, {row.share_high:.0%}]"
 
 
@@ -353,7 +358,7 @@ def _draw_gains(axes, table, fits) -> None:
         look = {"fmt": "s" if step == "compute" else "o", "color": colour, "elinewidth": 0.8}
         x = mine.scan_hours * (0.97 if step == "compute" else 1.03)
         axes.errorbar(x, middle, yerr=spread, label=f"doubling {words}", **look)
-        beyond = mine[f"gain_{step}_extrapolated"].astype(bool)
+        beyond = mine[f"gain_{step}_extrapolated"].eq(True)
         open_look = {"ls": "none", "color": colour, "mfc": "white", "zorder": 4}
         axes.plot(x[beyond], middle[beyond], look["fmt"], label="_extrapolated", **open_look)
     budget = draw.power_text(mine.budget_flop.iloc[0])
@@ -383,7 +388,7 @@ def _draw_shares(axes, shares, fits) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("share (95 % interval)")
+    axes.set_xlabel("share (95 % interval; a dot alone has none)")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", lw=0.3, color="0.88")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)

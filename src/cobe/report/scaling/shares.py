@@ -22,7 +22,8 @@ class Shares:
         One row per factor: factor, range_low, range_high, gain (in units of the response,
         positive is better) and share of the gain of all, each with ``_low`` and ``_high`` (95 %
         intervals). In a factor in which the response follows no power law the gain is not known
-        (NaN), and then no share of the whole is: all are NaN.
+        (NaN), and then no share of the whole is: all are NaN. Of a factor whose exponent is not
+        fixed the gain has no interval (NaN ends), and then no share has one.
     largest : str or None
         The factor whose share is the largest in 97.5 % of the resamples or more, if its exponent
         is fixed and every factor follows a power law; None: the data cannot tell.
@@ -68,6 +69,10 @@ def gain_shares(fit: ScalingFit) -> Shares:
     table.loc[table.factor.isin(fit.lost), numbers] = np.nan
     if fit.lost:
         table[["share", "share_low", "share_high"]] = np.nan
+    # Every share holds the gains of all factors: one that is not fixed leaves no interval usable.
+    table.loc[table.factor.isin(fit.unfixed), ["gain_low", "gain_high"]] = np.nan
+    if fit.unfixed:
+        table[["share_low", "share_high"]] = np.nan
     top = int(np.argmax(gains[0]))
     others = np.delete(gains[1:], top, axis=1)
     sure = (gains[1:, top, None] > others).all(axis=1).mean() >= SURE
