@@ -221,9 +221,8 @@ def band_verdict(table: pd.DataFrame) -> str:
     adds = paired_comparison(own.r2_full, own.r2_controls)
     more = "they add" if adds.ci_low > 0 else "nothing is shown to be added"
     shown = (
-        f"{words}, at most {widest(table)} components each: {WORDS[LEARNED]}, alone R² "
-        f"{_signed(units[LEARNED].mean())}, the best control, "
-        f"{WORDS.get(best, best)}, {_signed(units[best].mean())}; difference "
+        f"{words} (at most {widest(table)} components): R² alone {_signed(units[LEARNED].mean())} "
+        f"against {_signed(units[best].mean())} of {WORDS.get(best, best)}; difference "
         f"{_signed(alone.difference)} [{_signed(alone.ci_low)}, {_signed(alone.ci_high)}]."
     )
     return (
