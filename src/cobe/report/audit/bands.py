@@ -41,7 +41,7 @@ REGION_WORDS = {
 }
 SHORT = {"lowlevel": "low-level", "pixel_pca": "pixels"}
 PALE = "0.84"
-LEFT_MM, TOP_MM, WIDTH_MM, STEP_X_MM = 23.0, 22.0, 29.0, 39.3
+LEFT_MM, TOP_MM, WIDTH_MM, STEP_X_MM = 23.0, 25.0, 29.0, 39.3
 ROW_MM, GAP_MM, N_ACROSS = 4.0, 15.0, 4
 
 
@@ -221,9 +221,10 @@ def band_verdict(table: pd.DataFrame) -> str:
     adds = paired_comparison(own.r2_full, own.r2_controls)
     more = "they add" if adds.ci_low > 0 else "nothing is shown to be added"
     shown = (
-        f"{words} (at most {widest(table)} components): R² alone {_signed(units[LEARNED].mean())} "
-        f"against {_signed(units[best].mean())} of {WORDS.get(best, best)}; difference "
-        f"{_signed(alone.difference)} [{_signed(alone.ci_low)}, {_signed(alone.ci_high)}]."
+        f"{words} (at most {widest(table)} components each).\nR² alone: "
+        f"{_signed(units[LEARNED].mean())} against {_signed(units[best].mean())} of "
+        f"{WORDS.get(best, best)}; difference {_signed(alone.difference)} "
+        f"[{_signed(alone.ci_low)}, {_signed(alone.ci_high)}]."
     )
     return (
         f"{shown}\nTo all controls together {more}: {_signed(adds.difference, 4)} "
