@@ -275,7 +275,7 @@ fig_controls(study.profile, table, study.simulated)
 
 # %% [markdown]
 # *What to see:* whether training buys anything over the same network untrained, and how far plain
-# pixels already get.
+# features of the picture already get.
 #
 # *What it does not show:* unique variance. Two features can score alike and explain different things.
 #
