@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import os
-import re
 import shlex
 import zlib
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from cobe.core.bounds import check_bytes
+from cobe.core.disk import ANNEX_KEY
 from cobe.core.errors import CobeError, short_of_memory
 
 # What nibabel, gzip and the file system raise on a damaged image.
@@ -38,8 +38,6 @@ MAX_RATIO = 1032
 MAX_REST_BYTES = 2**20
 NOT_DOWNLOADED = "not downloaded: "
 _POINTER_STARTS = (b"/annex/objects/", b"version https://git-lfs")
-# No shorter checksum is one; the suffix is that of the file.
-_ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s\d+--[0-9a-f]{32,}[^/]*")
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 
 
@@ -93,7 +91,7 @@ def annex_key(path: Path) -> str:
             target = file.read(500).decode("utf-8", "replace").partition("\n")[0]
     else:
         return ""
-    found = _ANNEX_KEY.fullmatch(target.rsplit("/", 1)[-1])
+    found = ANNEX_KEY.fullmatch(target.rsplit("/", 1)[-1])
     return found[0] if found else ""
 
 

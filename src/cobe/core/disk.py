@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from cobe.core.errors import MachineError
 
+# A file of a git-annex repository is known by its key, such as MD5E-s<bytes>--<checksum>.nii.gz; no
+# shorter checksum is one; the suffix is that of the file.
+ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s(\d+)--([0-9a-f]{32,})[^/]*")
 _FULL_BYTES = 2**20
 _REMEDIES = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",

@@ -18,7 +18,6 @@ import glob
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,13 +32,11 @@ from cobe.core.artifacts import (
     readable_os_errors,
     sidecar_of,
 )
+from cobe.core.disk import ANNEX_KEY
 from cobe.core.errors import CobeError
 from cobe.core.origin import command_of
 from cobe.core.paths import PROJECT
 from cobe.core.records import MANIFEST, read_manifest, read_record
-
-# A file of a git-annex repository is known by its key: MD5E-s<bytes>--<checksum>.nii.gz
-_ANNEX_KEY = re.compile(r"(MD5|SHA\d+)E?-s(\d+)--([0-9a-f]{32,})[^/]*")
 
 
 @dataclass(eq=False)
@@ -303,7 +300,7 @@ class _Walk:
 
 def _difference(place: Path, recorded: str) -> str:
     """How an input differs from what is on record: a checksum or a git-annex key; "" if not."""
-    key = _ANNEX_KEY.fullmatch(recorded)
+    key = ANNEX_KEY.fullmatch(recorded)
     if not key:
         return "" if content_sha256(place) == recorded else "changed since"
     algorithm, n_bytes, stated = key.groups()

@@ -18,10 +18,11 @@ from nilearn.datasets import load_fsaverage
 from nilearn.plotting.js_plotting_utils import mesh_to_plotly
 from nilearn.surface import InMemoryMesh
 
+from cobe.brain.parcels import check_labels
 from cobe.core.errors import CobeError
 from cobe.explore import live as parts
 from cobe.report import maps, style
-from cobe.report.rows import atlas_labels, require, target_labels
+from cobe.report.rows import require, target_labels
 
 SIDES = ("left", "right")
 MENUS = ("hemisphere", "view")
@@ -44,7 +45,7 @@ def participant_parcels(
     subject, features : str
         Which rows.
     labels : int array or None
-        Of the atlas, from `cobe.report.rows.atlas_labels`; None: they are 1 to n.
+        Of the atlas, from `cobe.brain.parcels.check_labels`; None: they are 1 to n.
 
     Returns
     -------
@@ -100,7 +101,7 @@ def brain_browser(table: pd.DataFrame, atlas_img, simulated: bool, live: bool | 
     if not len(table):
         raise CobeError("parcel table: no rows; make it by notebook 09_explore")
     people, kinds = sorted(table.subject.unique()), sorted(table.features.unique())
-    labels = atlas_labels(atlas_img)
+    labels = check_labels(atlas_img)
     every = {
         (who, what): participant_parcels(table, who, what, labels)
         for who in people

@@ -22,10 +22,11 @@ from nilearn.plotting import plot_surf
 from nilearn.surface import vol_to_surf
 from scipy import ndimage
 
+from cobe.brain.parcels import check_labels
 from cobe.core.config import Axis, Profile, axis_cells
 from cobe.core.errors import CobeError
 from cobe.report import style
-from cobe.report.rows import atlas_labels, parcel_rows
+from cobe.report.rows import parcel_rows
 
 VIEWS = ("lateral", "medial")
 Q_SURVIVES = 0.05
@@ -271,7 +272,7 @@ def draw_maps(figure, top_mm, profile: Profile, axis: Axis, scores, subjects, at
     """
     cells = axis_cells(profile, axis)
     plan = layout(len(cells))
-    labels = atlas_labels(atlas_img)
+    labels = check_labels(atlas_img)
     per_subject = {
         s: [parcel_rows(scores, cell.name, s, labels) for cell in cells] for s in subjects
     }

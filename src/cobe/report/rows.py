@@ -108,12 +108,6 @@ def summary_row(
     return rows.iloc[0] if len(rows) else None
 
 
-def atlas_labels(atlas_img) -> np.ndarray:
-    """Labels of an atlas without 0, ascending: the order of the columns of the parcel series."""
-    labels = np.unique(np.asarray(atlas_img.dataobj)).astype(int)
-    return labels[labels != 0]
-
-
 def target_labels(
     targets: pd.Series, labels: np.ndarray | None, name: str = "score table"
 ) -> pd.Series:
@@ -124,7 +118,8 @@ def target_labels(
     targets : pandas.Series
         Places among the parcels.
     labels : int array or None
-        From `atlas_labels`; None: they are 1 to n.
+        From `cobe.brain.parcels.check_labels`, which orders the columns of the parcel series too;
+        None: they are 1 to n.
     name : str
         Of the table, for the error.
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from cobe.brain.parcels import check_labels
 from cobe.core.errors import CobeError
 from cobe.core.profiles import get_profile
 from cobe.explore.brain import brain_still, brain_view, participant_parcels
 from cobe.explore.live import figure_png
 from cobe.report.maps import scale_top
-from cobe.report.rows import atlas_labels
 from cobe.sweep.pipeline import load_atlas, open_pipeline
 
 TABLE = "table_parcels.csv"
@@ -58,7 +58,7 @@ def write_brains(figures: Path, profile: str, files: Path, stills: Path) -> str:
         raise CobeError(f"{path}: not the table of parcels ({error}); make it again") from None
     pipeline = open_pipeline(profile)
     atlas, simulated = load_atlas(pipeline), get_profile(profile).plan is not None
-    labels = atlas_labels(atlas)
+    labels = check_labels(atlas)
     parcels = {
         (subject, features): participant_parcels(table, subject, features, labels)
         for subject in subjects
